@@ -1,0 +1,5 @@
+//! Expressions.
+
+/// placeholder
+#[derive(Debug, Clone)]
+pub struct Expr;

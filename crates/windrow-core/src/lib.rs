@@ -1,0 +1,11 @@
+//! The engine and the hub's rules: no clock, no socket, no task, no environment. Time is an argument.
+//!
+//! In data order: `batch` → `scan` → `decode` → `expr` → `engine` → `out`, and on the way out `position` → `hub`.
+//! `sql` makes `plan`s out of `spec`s before any record flows.
+
+pub mod batch;
+pub mod expr;
+pub mod out;
+pub mod plan;
+pub mod spec;
+pub mod value;

@@ -1,0 +1,7 @@
+//! Windrow, the product: configuration, log, workers, gateway, command line.
+//!
+//! Start with `pipeline`, which draws the whole path in data order.
+
+pub mod config;
+pub mod log;
+pub mod stats;
