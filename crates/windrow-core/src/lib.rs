@@ -4,8 +4,10 @@
 //! `sql` makes `plan`s out of `spec`s before any record flows.
 
 pub mod batch;
+pub mod decode;
 pub mod expr;
 pub mod out;
 pub mod plan;
+pub mod scan;
 pub mod spec;
 pub mod value;

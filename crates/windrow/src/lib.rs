@@ -2,6 +2,7 @@
 //!
 //! Start with `pipeline`, which draws the whole path in data order.
 
+pub mod bench;
 pub mod config;
 pub mod log;
 pub mod stats;
