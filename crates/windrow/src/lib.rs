@@ -4,5 +4,7 @@
 
 pub mod bench;
 pub mod config;
+pub mod dialect;
+pub mod hub;
 pub mod log;
 pub mod stats;
