@@ -10,4 +10,6 @@ pub mod out;
 pub mod plan;
 pub mod scan;
 pub mod spec;
+pub mod sql;
+pub mod suggest;
 pub mod value;

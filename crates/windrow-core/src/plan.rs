@@ -124,3 +124,32 @@ impl ViewPlan {
         matches!(self.shape, Shape::Tumbling { .. })
     }
 }
+
+/// Tells whether a view may be aggregated where its records are, partition by partition.
+///
+/// - **Errors:** the sentence that says why not, with the ways out.
+pub fn local(stream: &StreamPlan, view: &ViewPlan, partitions: i32) -> Result<(), String> {
+    let slot_of = |name: &Arc<str>| stream.columns.iter().position(|c| c.name == *name);
+    let is_key = |name| slot_of(name).is_some_and(|s| view.keys.iter().any(|k| k.expr.as_slot() == Some(s)));
+    let keyed_by = &stream.spec.keyed_by;
+    if partitions == 1
+        || view.shape == Shape::Stateless
+        || (!keyed_by.is_empty() && keyed_by.iter().all(is_key))
+    {
+        return Ok(());
+    }
+    let groups = view.keys.iter().map(|k| &*k.name).collect::<Vec<_>>().join(", ");
+    let (name, stream) = (&view.spec.name, &stream.spec.name);
+    Err(match keyed_by.as_slice() {
+        [] => format!(
+            "view {name} groups by ({groups}), but stream {stream} has {partitions} partitions and does not say what its \
+             message key is: records of one group may be in several partitions; if the message key is among the group's \
+             columns, set keyed_by in [streams.{stream}], or give the topic one partition"
+        ),
+        keyed => format!(
+            "view {name} groups by ({groups}), but the {partitions} partitions of stream {stream} are keyed by ({}): records \
+             of one group may be in several partitions; group by all of these columns, or give the topic one partition",
+            keyed.iter().map(|k| &**k).collect::<Vec<_>>().join(", ")
+        ),
+    })
+}

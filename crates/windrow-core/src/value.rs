@@ -16,6 +16,8 @@ pub enum ColumnType {
     Bigint,
     /// IEEE 754 double.
     Double,
+    /// A JSON number as it was written, integer or double: what the planner infers from arithmetic and comparison.
+    Number,
     /// `true` or `false`.
     Boolean,
     /// Exact decimal, kept as its digits.
@@ -30,10 +32,11 @@ pub enum ColumnType {
 
 impl ColumnType {
     /// Every type with its SQL and configuration name, in the documented order.
-    pub const NAMES: [(&'static str, ColumnType); 8] = [
+    pub const NAMES: [(&'static str, ColumnType); 9] = [
         ("text", ColumnType::Text),
         ("bigint", ColumnType::Bigint),
         ("double", ColumnType::Double),
+        ("number", ColumnType::Number),
         ("boolean", ColumnType::Boolean),
         ("decimal", ColumnType::Decimal),
         ("timestamp", ColumnType::Timestamp),
