@@ -1,3 +1,66 @@
-//! Automation.
+//! Windrow's automation, in Rust: what a contributor or a CI machine types is `cargo xtask …` and nothing else.
+//!
+//! **In** the command line. **Out** an exit code: 0 when everything asked for holds. **Not here:** the product.
 
-fn main() {}
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+mod deps;
+mod flights;
+mod kafka;
+mod test;
+mod tidy;
+
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", about = "Windrow's automation")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Every check and every test, on real parts; installs or names what is missing
+    Test(test::Args),
+    /// House rules that rustfmt and clippy cannot check
+    Tidy,
+    /// A real Apache Kafka on this machine, for tests and benches
+    Kafka {
+        #[command(subcommand)]
+        action: KafkaAction,
+    },
+}
+
+#[derive(Subcommand)]
+enum KafkaAction {
+    /// Starts it and prints host:port; answers at once when it runs already
+    Start,
+    /// Stops it
+    Stop,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Task::Test(args) => test::run(&args),
+        Task::Tidy => tidy::run(&root()),
+        Task::Kafka { action: KafkaAction::Start } => kafka::start().map(|address| println!("{address}")),
+        Task::Kafka { action: KafkaAction::Stop } => kafka::stop(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository's folder, wherever `cargo xtask` was called.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}

@@ -1,0 +1,102 @@
+//! Needs: the programs a suite runs on, found or installed.
+//!
+//! **In** names of needs. **Out** nothing, or an error that holds the one command to run. **Invariant:** system packages are
+//! installed only when asked (`--install`, `CI=true`). **Not here:** user-level packages (npm, pip, Maven), which suites fetch
+//! themselves below `target/` and `node_modules/`.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// A need: programs of which one must answer `version`, and the Debian packages that bring it.
+struct Need {
+    name: &'static str,
+    programs: &'static [&'static str],
+    version: &'static str,
+    packages: &'static [&'static str],
+}
+
+const NEEDS: &[Need] = &[
+    Need { name: "git", programs: &["git"], version: "--version", packages: &["git"] },
+    Need { name: "cc", programs: &["cc"], version: "--version", packages: &["build-essential", "perl"] },
+    Need { name: "java", programs: &["java"], version: "-version", packages: &["default-jre-headless"] },
+    Need { name: "mvn", programs: &["mvn"], version: "--version", packages: &["maven"] },
+    Need {
+        name: "python3",
+        programs: &["python3"],
+        version: "--version",
+        packages: &["python3", "python3-pip"],
+    },
+    Need { name: "node", programs: &["node"], version: "--version", packages: &["nodejs"] },
+    Need { name: "npm", programs: &["npm"], version: "--version", packages: &["npm"] },
+    Need { name: "chromium", programs: CHROMIUM, version: "--version", packages: &["chromium"] },
+];
+
+const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
+
+/// Makes sure that everything named is there, installing it if `install`.
+pub(super) fn ensure<'a>(names: impl Iterator<Item = &'a &'static str>, install: bool) -> Result<()> {
+    let names: Vec<_> = names.collect();
+    let wanted = || NEEDS.iter().filter(|need| names.iter().any(|name| **name == need.name));
+    let packages: Vec<_> = wanted().filter(|n| !n.met()).flat_map(|n| n.packages).copied().collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    ensure!(
+        install,
+        "programs are missing; install them with\n\n    sudo apt-get install -y {}\n\nor run `cargo xtask test --install`",
+        packages.join(" ")
+    );
+    apt(&["update", "-qq"])?;
+    apt(&[&["install", "-y", "-qq"], packages.as_slice()].concat())?;
+    match wanted().find(|need| !need.met()) {
+        Some(need) => bail!("{} is still missing after installing {}", need.name, need.packages.join(" ")),
+        None => Ok(()),
+    }
+}
+
+/// Returns the Chromium to drive.
+pub(super) fn chromium() -> Result<String> {
+    let found =
+        CHROMIUM.iter().find(|program| answers(program, "--version")).context("there is no chromium")?;
+    let which = Command::new("sh").args(["-c", &format!("command -v {found}")]).output()?;
+    Ok(String::from_utf8_lossy(&which.stdout).trim().to_owned())
+}
+
+/// Tells whether the program runs and answers.
+pub(super) fn answers(program: &str, argument: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+impl Need {
+    fn met(&self) -> bool {
+        self.programs.iter().any(|program| answers(program, self.version))
+    }
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.trim_ascii() == b"0");
+    let mut command = Command::new(if root { "apt-get" } else { "sudo" });
+    if !root {
+        command.args(["-n", "apt-get"]);
+    }
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    println!("$ apt-get {}", arguments.join(" "));
+    let status = command.status().context("apt-get does not start")?;
+    ensure!(status.success(), "apt-get {} ended with {status}", arguments.join(" "));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_suite_names_needs_that_exist() {
+        for name in super::super::SUITES.iter().flat_map(|suite| suite.needs) {
+            assert!(NEEDS.iter().any(|need| need.name == *name), "{name}");
+        }
+    }
+}
