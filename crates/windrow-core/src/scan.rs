@@ -1,9 +1,17 @@
 //! Scan: the wanted members of one JSON object, in one pass that also proves the whole document valid.
 //!
-//! **In** the bytes of a record's value or of a row. **Out** one datum per wanted name.
+//! **In** the bytes of a record's value or of a row. **Out** one token per wanted name; a datum where it is read.
+//! **Before** this file: `batch`. **After** it: `decode` (records), the hub's filters (rows).
 //! **Invariant:** the verdict on a document is serde_json's, to the byte: what it refuses is refused here, and the values
-//! are the same.
-//! **Not here:** declared types and event time (`decode`).
+//! are the same; so a truncated document is never half accepted.
+//! **Not here:** event time and the columns that are not in the value (`decode`).
+//!
+//! | file | part |
+//! |---|---|
+//! | `cursor` | the grammar |
+//! | `token` | a value's span, and its datum |
+//! | `fields` | the wanted names |
+//! | `convert` | declared types |
 
 use std::sync::Arc;
 
@@ -11,7 +19,16 @@ use bumpalo::Bump;
 
 use crate::value::{ColumnType, Datum};
 
-/// Arrays and objects inside each other, the outermost counted: more is refused.
+mod convert;
+mod cursor;
+mod fields;
+mod token;
+
+pub(crate) use convert::{convert, rfc3339_ms};
+pub(crate) use fields::Fields;
+pub(crate) use token::{Token, text};
+
+/// Arrays and objects inside each other, the outermost counted: more is refused, at the same depth as serde_json does.
 pub const DEPTH_MAX: usize = 127;
 
 /// Why a document was refused.
@@ -34,26 +51,45 @@ pub enum ScanError {
 /// Reads the columns of a channel's rows out of their JSON, for filters.
 #[derive(Debug, Clone)]
 pub struct RowFields {
-    columns: Vec<(Arc<str>, Option<ColumnType>)>,
+    types: Vec<Option<ColumnType>>,
+    fields: Fields,
 }
 
 impl RowFields {
-    /// Compiles the names.
+    /// Compiles the names, which must differ from each other.
     pub fn new(columns: &[(Arc<str>, Option<ColumnType>)]) -> Self {
-        Self { columns: columns.to_vec() }
+        let names: Vec<&str> = columns.iter().map(|(name, _)| &**name).collect();
+        Self { types: columns.iter().map(|(_, ty)| *ty).collect(), fields: Fields::new(&names) }
     }
 
     /// Reads one row.
     ///
     /// - **Shape:** `row` is cleared, then holds one datum per column; NULL where the member is missing or of another type.
+    /// - **Errors:** the document is refused; `row` is then empty.
+    /// - **Cost:** one pass over the document; `arena` is used only for escaped text and wide integers.
     pub fn read<'a>(
         &self,
-        _object: &'a [u8],
-        _arena: &'a Bump,
+        object: &'a [u8],
+        arena: &'a Bump,
         row: &mut Vec<Datum<'a>>,
     ) -> Result<(), ScanError> {
         row.clear();
-        row.resize(self.columns.len(), Datum::Null);
-        Ok(())
+        self.fields.scan(object, arena, |tokens| {
+            let datum = |(token, ty): (&Token<'a>, _)| convert(*token, ty, arena).unwrap_or(Datum::Null);
+            row.extend(tokens.iter().zip(self.types.iter().copied()).map(datum));
+        })
     }
 }
+
+/// Proves one JSON document of any kind valid and returns its token.
+pub(crate) fn document(bytes: &[u8]) -> Result<Token<'_>, ScanError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| ScanError::NotUtf8)?;
+    let mut cursor = cursor::Cursor::new(text);
+    cursor.space();
+    let token = cursor.value(0)?;
+    cursor.end()?;
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests;
