@@ -9,6 +9,7 @@
 //! | file | part |
 //! |---|---|
 //! | `cursor` | the grammar |
+//! | `plain` | the inside of strings, many bytes at once |
 //! | `token` | a value's span, and its datum |
 //! | `fields` | the wanted names |
 //! | `convert` | declared types |
@@ -22,6 +23,7 @@ use crate::value::{ColumnType, Datum};
 mod convert;
 mod cursor;
 mod fields;
+mod plain;
 mod token;
 
 pub(crate) use convert::{convert, rfc3339_ms};
@@ -86,9 +88,9 @@ pub(crate) fn document(bytes: &[u8]) -> Result<Token<'_>, ScanError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ScanError::NotUtf8)?;
     let mut cursor = cursor::Cursor::new(text);
     cursor.space();
-    let token = cursor.value(0)?;
+    let span = cursor.value(0)?;
     cursor.end()?;
-    Ok(token)
+    Ok(cursor.token(span))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use bumpalo::Bump;
 
 use super::{
     ScanError,
-    cursor::Cursor,
+    cursor::{Cursor, Kind, Span},
     token::{Token, text},
 };
 
@@ -94,8 +94,8 @@ impl Fields {
             loop {
                 let name = cursor.key()?;
                 let value = cursor.value(1)?;
-                if let Some(slot) = self.slot(name, arena) {
-                    tokens[slot] = value;
+                if let Some(slot) = self.slot(&cursor, name, arena) {
+                    tokens[slot] = cursor.token(value);
                 }
                 match cursor.space() {
                     b',' => cursor.pass(),
@@ -111,11 +111,11 @@ impl Fields {
     }
 
     #[inline]
-    fn slot<'a>(&self, name: Token<'a>, arena: &'a Bump) -> Option<usize> {
-        let Token::Text { raw, escaped } = name else { return None };
-        if !escaped && self.lengths & length_bit(raw.len() - 2) == 0 {
+    fn slot<'a>(&self, cursor: &Cursor<'a>, name: Span, arena: &'a Bump) -> Option<usize> {
+        if name.kind == Kind::Plain && self.lengths & length_bit(name.end - name.start - 2) == 0 {
             return None;
         }
+        let Token::Text { raw, escaped } = cursor.token(name) else { return None };
         let name = text(raw, escaped, arena).as_bytes();
         self.names.iter().position(|wanted| **wanted == *name)
     }
