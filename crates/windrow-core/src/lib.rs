@@ -6,8 +6,10 @@
 pub mod batch;
 pub mod decode;
 pub mod expr;
+pub mod hub;
 pub mod out;
 pub mod plan;
+pub mod position;
 pub mod scan;
 pub mod spec;
 pub mod sql;

@@ -1,0 +1,485 @@
+//! The hub's rules: one channel's rows, recent changes and filters, and what each watcher is to be told next.
+//!
+//! **In** upserts and tombstones in the order of the log, positions reached, watchers. **Out** steps, snapshots, positions.
+//! **Before** this file: the reader (records became rows). **After** it: sessions, which pull.
+//!
+//! A watcher is a filter and a number: the last change it was told, or knows that it does not concern it. Pulling takes it
+//! forward by one step. Nothing is queued per watcher, so one that does not pull costs nothing and misses nothing until the
+//! ring has passed it; then it is lost and begins anew with a snapshot.
+//!
+//! **Invariant:** what a watcher was told, applied in order, is the matching rows at its number, exactly; `gone` names keys
+//! that it knew and no others. A mark is a moment between two commits, so a position never splits one.
+//! **Not here:** locks, tasks, ticking, sockets (the product's `hub`, `session`).
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use bumpalo::Bump;
+use bytes::Bytes;
+
+pub use self::{
+    filters::{FilterId, Rule, Tick, TooManyFilters},
+    ring::{Change, Ring},
+    row::{KeyWriter, Row, elements},
+    snapshot::{Lost, Piece, SnapshotCursor},
+    step::{STEP_MAX_BYTES, Step},
+    table::Full,
+};
+use self::{
+    filters::{Filters, Touch},
+    snapshot::matches,
+    step::{Members, Shape},
+    table::Table,
+};
+use crate::{
+    position::{Position, TopicPosition, stable_hash},
+    scan::RowFields,
+    value::{ColumnType, Datum},
+};
+
+mod filters;
+mod resume;
+mod ring;
+mod row;
+mod snapshot;
+mod step;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use resume::Resumed;
+
+/// What a channel is made of.
+#[derive(Debug, Clone)]
+pub struct ChannelOptions {
+    /// Name, part of every position's question.
+    pub name: Arc<str>,
+    /// What decides the meaning of its rows: a changed plan asks another question.
+    pub fingerprint: u64,
+    /// Columns that filters may name.
+    pub columns: Vec<(Arc<str>, Option<ColumnType>)>,
+    /// Columns that name a row.
+    pub key_names: Vec<Arc<str>>,
+    /// Newest state per key (true), or every record in order (false).
+    pub is_table: bool,
+    /// Whether rows belong to windows.
+    pub windowed: bool,
+    /// Rows that a sequence keeps for snapshots.
+    pub keep_rows: usize,
+    /// Bound of the rows.
+    pub table_max_bytes: usize,
+    /// Bound of the recent changes.
+    pub ring_max_bytes: usize,
+    /// Bound of the filters that no index answers.
+    pub unindexed_filters_max: usize,
+}
+
+/// A moment between two commits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Number of the last change before it.
+    pub no: u64,
+    /// Next offset of every partition.
+    pub offsets: Vec<(i32, i64)>,
+    /// Earliest window end that has rows.
+    window_end_min_ms: Option<i64>,
+}
+
+/// Somebody who watches a channel through a filter.
+#[derive(Debug)]
+pub struct Watch {
+    /// The filter; product code keys its lists of watchers by it.
+    pub filter: FilterId,
+    /// How often.
+    pub tick: Tick,
+    /// The last change told.
+    no: u64,
+    /// Touches of the filter up to there.
+    touched: u64,
+    /// What a resumed watcher missed, oldest first; told before anything else.
+    missed: VecDeque<Touch>,
+    /// The moment that `missed` leads up to.
+    missed_until: Option<Arc<Mark>>,
+}
+
+/// What a pull gave.
+#[derive(Debug)]
+pub enum Pulled {
+    /// Up to date with its tick.
+    Nothing,
+    /// One step; `at` only when it reaches the tick's mark. A step with empty members moved the watcher in silence.
+    Step(Arc<Step>, Option<Bytes>),
+    /// The ring has passed the watcher: it needs a snapshot, or is to be told what it missed.
+    Lost,
+}
+
+/// What changed for a watcher when its filter did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refiltered {
+    /// `"rows":[…]` and, if any, `"gone":[…]`; `None` when that is too much for one message: begin anew with a snapshot.
+    pub members: Option<Bytes>,
+    /// Position.
+    pub at: Option<Bytes>,
+}
+
+/// One channel.
+#[derive(Debug)]
+pub struct Channel {
+    options: ChannelOptions,
+    shape: Shape,
+    fields: RowFields,
+    epoch: u64,
+    table: Table,
+    /// The last rows of a sequence.
+    recent: VecDeque<Arc<Row>>,
+    ring: Ring,
+    filters: Filters,
+    next: BTreeMap<i32, i64>,
+    /// Where each partition began when this process found it.
+    start: BTreeMap<i32, i64>,
+    live: bool,
+    marks: [Arc<Mark>; Tick::ALL.len()],
+    arena: Bump,
+}
+
+impl Channel {
+    /// Makes an empty channel that is not live yet: rows fill the table, changes are not recorded.
+    ///
+    /// - **Shape:** `epoch` is the [`stable_hash`] of the topic's name and id.
+    pub fn new(options: ChannelOptions, epoch: u64) -> Self {
+        Self {
+            shape: Shape {
+                keys: KeyWriter::new(&options.key_names),
+                is_table: options.is_table,
+                windowed: options.windowed,
+            },
+            fields: RowFields::new(&options.columns),
+            epoch,
+            table: Table::new(options.table_max_bytes),
+            recent: VecDeque::new(),
+            ring: Ring::new(options.ring_max_bytes),
+            filters: Filters::new(options.unindexed_filters_max),
+            next: BTreeMap::new(),
+            start: BTreeMap::new(),
+            live: false,
+            marks: Default::default(),
+            arena: Bump::new(),
+            options,
+        }
+    }
+
+    /// Adds a partition that is read from `offset` on.
+    pub fn partition(&mut self, partition: i32, offset: i64) {
+        self.next.entry(partition).or_insert(offset);
+        self.start.entry(partition).or_insert(offset);
+        if self.live {
+            self.ring.begin(partition, offset);
+        }
+    }
+
+    /// Says that the table is complete: from now on changes are recorded and watchers may come.
+    pub fn go_live(&mut self) {
+        self.live = true;
+        for (&partition, &offset) in &self.next {
+            self.ring.begin(partition, offset);
+        }
+        self.mark();
+    }
+
+    /// Tells whether [`Self::go_live`] was called.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Applies one record: a row, or the end of one.
+    ///
+    /// - **Limits:** a record below the partition's position was applied before and is left out.
+    /// - **Errors:** the table's bound; the channel must be refused then.
+    pub fn apply(
+        &mut self,
+        (partition, offset): (i32, i64),
+        key: &[u8],
+        json: Option<&[u8]>,
+        window_end_ms: Option<i64>,
+    ) -> Result<(), Full> {
+        let next = self.next.entry(partition).or_insert(0);
+        if offset < *next {
+            return Ok(());
+        }
+        *next = offset + 1;
+        let new = json.map(|json| Arc::new(Row { key: key.into(), json: json.into(), window_end_ms }));
+        let old = match (&new, self.shape.is_table) {
+            (Some(row), true) => self.table.upsert(row.clone())?,
+            (None, true) => self.table.remove(key),
+            (Some(row), false) => {
+                self.keep(row.clone());
+                None
+            }
+            (None, false) => None,
+        };
+        if self.live && (old.is_some() || new.is_some()) {
+            self.record(Change { partition, offset, old, new });
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, row: Arc<Row>) {
+        if self.options.keep_rows > 0 {
+            if self.recent.len() == self.options.keep_rows {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(row);
+        }
+    }
+
+    fn record(&mut self, change: Change) {
+        self.arena.reset();
+        let arena = &self.arena;
+        let bytes = change.new.as_ref().map_or(change.key().len(), |row| row.json.len());
+        let (old, new) = (change.old.clone(), change.new.clone());
+        let no = self.ring.push(change);
+        if !self.filters.need_columns() {
+            let none: &[Datum<'_>] = &[];
+            self.filters.touch(no, bytes, old.map(|_| none), new.map(|_| none), arena);
+            return;
+        }
+        let (mut old_columns, mut new_columns) = (Vec::new(), Vec::new());
+        read_columns(&self.fields, old.as_deref(), arena, &mut old_columns);
+        read_columns(&self.fields, new.as_deref(), arena, &mut new_columns);
+        let old = old.as_ref().map(|_| old_columns.as_slice());
+        let new = new.as_ref().map(|_| new_columns.as_slice());
+        self.filters.touch(no, bytes, old, new, arena);
+    }
+
+    /// Says that a partition was read up to `next`, beyond records that are not rows.
+    pub fn advance(&mut self, partition: i32, next: i64) {
+        let known = self.next.entry(partition).or_insert(next);
+        *known = next.max(*known);
+    }
+
+    /// Ends a commit: watchers of [`Tick::Now`] may be told everything up to here. Returns the filters that have news.
+    pub fn commit(&mut self) -> Vec<FilterId> {
+        self.mark();
+        self.filters.take_dirty(Tick::Now)
+    }
+
+    fn mark(&mut self) {
+        self.marks[Tick::Now as usize] = Arc::new(Mark {
+            no: self.ring.last_no(),
+            offsets: self.next.iter().map(|(p, o)| (*p, *o)).collect(),
+            window_end_min_ms: self.table.window_end_min_ms(),
+        });
+    }
+
+    /// Ends a tick: its watchers may be told everything up to the last commit. Returns the filters that have news.
+    pub fn tick(&mut self, tick: Tick) -> Vec<FilterId> {
+        self.marks[tick as usize] = self.marks[Tick::Now as usize].clone();
+        if tick == Tick::Second {
+            self.filters.trim(self.ring.first_no());
+        }
+        self.filters.take_dirty(tick)
+    }
+
+    /// Begins to watch at the last commit.
+    pub fn watch(&mut self, rule: Option<Arc<dyn Rule>>, tick: Tick) -> Result<Watch, TooManyFilters> {
+        let (name, plan) = (&self.options.name, self.options.fingerprint.to_le_bytes());
+        let question = |text: &str| stable_hash([name.as_bytes(), &plan, text.as_bytes()]);
+        let filter = self.filters.enter(rule, question, tick)?;
+        let touched = self.filters.get(filter).map_or(0, |slot| slot.touched);
+        let no = self.marks[Tick::Now as usize].no;
+        Ok(Watch { filter, tick, no, touched, missed: VecDeque::new(), missed_until: None })
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&mut self, watch: &Watch) {
+        self.filters.leave(watch.filter, watch.tick);
+    }
+
+    /// Takes a watcher one step forward, towards the mark of its tick.
+    pub fn pull(&mut self, watch: &mut Watch) -> Pulled {
+        let mark = self.marks[watch.tick as usize].clone();
+        self.pull_to(watch, &mark)
+    }
+
+    fn pull_to(&mut self, watch: &mut Watch, mark: &Arc<Mark>) -> Pulled {
+        if watch.missed_until.is_some() {
+            return self.pull_missed(watch);
+        }
+        let Some(slot) = self.filters.get_mut(watch.filter) else { return Pulled::Nothing };
+        if watch.no < slot.trimmed_no {
+            return Pulled::Lost;
+        }
+        let touches = slot.touches.make_contiguous();
+        let first = touches.partition_point(|touch| touch.no <= watch.no);
+        let last = touches.partition_point(|touch| touch.no <= mark.no);
+        let Some(news) = touches.get(first..last).filter(|news| !news.is_empty()) else {
+            return Pulled::Nothing;
+        };
+        let taken = &news[..step::width(news)];
+        let (from, to) = (taken[0].no, taken[taken.len() - 1].no);
+        let at_mark = taken.len() == news.len();
+        watch.touched += taken.len() as u64;
+        watch.no = if at_mark { mark.no } else { to };
+        let made =
+            slot.steps.iter().find(|(f, t, _)| (*f, *t) == (from, to)).map(|(_, _, step)| step.clone());
+        let step = match made {
+            Some(step) => step,
+            None => {
+                let made = step::encode(&self.shape, &self.ring, taken, mark.window_end_min_ms);
+                let Some(step) = made.map(Arc::new) else { return Pulled::Lost };
+                slot.steps.truncate(SHARED_STEPS_MAX - 1);
+                slot.steps.push_front((from, to, step.clone()));
+                step
+            }
+        };
+        Pulled::Step(step, if at_mark { self.at(watch.filter, mark) } else { None })
+    }
+
+    /// Returns how many bytes of rows wait for the watcher.
+    pub fn waiting_bytes(&self, watch: &Watch) -> u64 {
+        let Some(slot) = self.filters.get(watch.filter) else { return 0 };
+        let told = slot.touches.partition_point(|touch| touch.no <= watch.no);
+        let told_bytes = match told.checked_sub(1).and_then(|i| slot.touches.get(i)) {
+            Some(touch) => touch.bytes_total,
+            None => slot.touches.front().map_or(slot.bytes_total, |first| first.bytes_total),
+        };
+        slot.bytes_total - told_bytes
+    }
+
+    /// Takes a watcher to the last commit and returns how many changes it was not told.
+    pub fn skip(&mut self, watch: &mut Watch) -> (u64, Option<Bytes>) {
+        let missed = watch.missed.len() as u64;
+        (watch.missed, watch.missed_until) = (VecDeque::new(), None);
+        let Some(slot) = self.filters.get(watch.filter) else { return (missed, None) };
+        let mark = self.marks[Tick::Now as usize].clone();
+        let dropped = slot.touched - watch.touched;
+        (watch.no, watch.touched) = (mark.no, slot.touched);
+        (missed + dropped, self.at(watch.filter, &mark))
+    }
+
+    /// Returns a watcher's position when nothing up to the last commit waits for it, and takes it there.
+    pub fn idle_position(&mut self, watch: &mut Watch) -> Option<Bytes> {
+        let slot = self.filters.get(watch.filter)?;
+        if watch.missed_until.is_some() || slot.touched != watch.touched {
+            return None;
+        }
+        let mark = self.marks[Tick::Now as usize].clone();
+        watch.no = mark.no;
+        self.at(watch.filter, &mark)
+    }
+
+    /// Begins a snapshot at the last commit and takes the watcher there.
+    pub fn snapshot(&mut self, watch: &mut Watch) -> (SnapshotCursor, Option<Bytes>) {
+        let (_, at) = self.skip(watch);
+        if !self.shape.is_table {
+            return (SnapshotCursor::new(watch.no, Vec::new(), self.recent.clone()), at);
+        }
+        let equality = self.filters.get(watch.filter).and_then(|slot| slot.rule.as_ref()?.equality());
+        let by_key = equality.filter(|(column, _)| {
+            self.options.columns.get(*column).map(|c| &c.0) == self.options.key_names.first()
+        });
+        let prefixes = by_key.and_then(|(_, values)| filters::key_prefixes(values));
+        let prefixes = prefixes.unwrap_or_else(|| vec![Box::default()]);
+        (SnapshotCursor::new(watch.no, prefixes, VecDeque::new()), at)
+    }
+
+    /// Reads the next piece of a snapshot.
+    pub fn piece(
+        &self,
+        watch: &Watch,
+        cursor: &mut SnapshotCursor,
+        bytes_max: usize,
+        rows_max: usize,
+    ) -> Result<Piece, Lost> {
+        let slot = self.filters.get(watch.filter).ok_or(Lost)?;
+        cursor.read((&self.table, &self.ring, &self.fields), slot, bytes_max, rows_max)
+    }
+
+    /// Changes a watcher's filter; it must have been pulled up to the last commit before, else it gets no members.
+    pub fn refilter(
+        &mut self,
+        watch: &mut Watch,
+        rule: Option<Arc<dyn Rule>>,
+    ) -> Result<Refiltered, TooManyFilters> {
+        let up_to_date = self.idle_position(watch).is_some();
+        let mut fresh = self.watch(rule, watch.tick)?;
+        std::mem::swap(watch, &mut fresh);
+        let members = if up_to_date { self.difference(fresh.filter, watch.filter) } else { None };
+        self.unwatch(&fresh);
+        let at = self.at(watch.filter, &self.marks[Tick::Now as usize].clone());
+        Ok(Refiltered { members, at })
+    }
+
+    /// Encodes what a watcher of one filter must be told to become one of another.
+    fn difference(&self, old: FilterId, new: FilterId) -> Option<Bytes> {
+        let (old, new) = (self.filters.get(old)?, self.filters.get(new)?);
+        let mut members = Members::default();
+        let mut arena = Bump::new();
+        for row in self.table.range(b"", None) {
+            arena.reset();
+            let was = matches(old, &self.fields, row, &arena);
+            match (was, matches(new, &self.fields, row, &arena)) {
+                (false, true) => members.row(row),
+                (true, false) => members.gone(&self.shape.keys, &row.key),
+                _ => {}
+            }
+            if members.len_bytes() > STEP_MAX_BYTES {
+                return None;
+            }
+        }
+        Some(members.finish_always())
+    }
+
+    /// Returns the text of the position of that filter at that moment; `None` when it would be too long.
+    fn at(&self, filter: FilterId, mark: &Mark) -> Option<Bytes> {
+        let question = self.filters.get(filter)?.question;
+        let topic = TopicPosition { epoch: self.epoch, offsets: mark.offsets.clone() };
+        Position { question, topics: vec![topic] }.encode().map(Bytes::from)
+    }
+
+    /// Tells whether positions fit their bound.
+    pub fn is_resumable(&self) -> bool {
+        let offsets = self.next.iter().map(|(p, o)| (*p, *o)).collect();
+        Position { question: 0, topics: vec![TopicPosition { epoch: 0, offsets }] }.encode().is_some()
+    }
+
+    /// Returns the next offset of every partition.
+    pub fn offsets(&self) -> &BTreeMap<i32, i64> {
+        &self.next
+    }
+
+    /// Returns what the channel holds, for its gauges.
+    pub fn size(&self) -> Size {
+        Size {
+            rows: if self.shape.is_table { self.table.len() } else { self.recent.len() },
+            table_bytes: self.table.bytes(),
+            ring_bytes: self.ring.bytes(),
+            filters: self.filters.len(),
+        }
+    }
+}
+
+/// What a channel holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Rows of the table, or kept rows of a sequence.
+    pub rows: usize,
+    /// Bytes of the table.
+    pub table_bytes: usize,
+    /// Bytes of the ring.
+    pub ring_bytes: usize,
+    /// Distinct filters.
+    pub filters: usize,
+}
+
+/// Steps kept per filter for others that stand at the same place: one per tick, about.
+const SHARED_STEPS_MAX: usize = 4;
+
+fn read_columns<'a>(fields: &RowFields, row: Option<&'a Row>, arena: &'a Bump, columns: &mut Vec<Datum<'a>>) {
+    // A row that cannot be read has no columns, and so matches no rule.
+    if let Some(row) = row {
+        let _ = fields.read(&row.json, arena, columns);
+    }
+}
