@@ -3,6 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::batch::{Batch, BatchBuilder, Compression};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -210,6 +211,24 @@ fn seven_columns_are_always_there() {
     assert_eq!(told(&decoder, &record(Some(b"\xff"))), "not_utf8: the value is not UTF-8");
     let odd = Record { key: Some(b"\xff"), ..record(Some(b"x")) };
     assert!(told(&decoder, &odd).ends_with("[0, 0, 0, 0, 1, 0, 0]"));
+}
+
+#[test]
+fn headers_are_one_object_and_what_is_not_text_is_null() {
+    let mut batch = BatchBuilder::new(Compression::None);
+    let headers: [(&str, Option<&[u8]>); 3] = [("a", Some(b"\"x\"")), ("b", None), ("a", Some(b"2"))];
+    batch.push(NOW_MS, None, Some(b"{}"), headers).unwrap();
+    let odd: [(&str, Option<&[u8]>); 1] = [("a", Some(b"\xff"))];
+    batch.push(NOW_MS, None, Some(b"{}"), odd).unwrap();
+    let (batch, _) = Batch::parse(&batch.build(5, -1, -1, -1, false)).unwrap();
+    let spec = spec(Format::Json, TimeSpec::Record);
+    let decoder = Decoder::for_columns(&spec, &columns(&[("_offset", None), ("_headers", None)]));
+    let out: String = batch.records().map(|r| told(&decoder, &r) + "\n").collect();
+    expect![[r#"
+        1700000000000 [Int(5), Json("{\"a\":\"\\\"x\\\"\",\"b\":null,\"a\":\"2\"}")] [0, 0]
+        1700000000000 [Int(6), Null] [0, 1]
+    "#]]
+    .assert_eq(&out);
 }
 
 #[test]

@@ -17,8 +17,9 @@ use crate::value::{ColumnType, Datum};
 /// | `text` | a string |
 /// | `bigint` | a number without a fraction, `3.0` too; what 64 bits cannot hold stays exact up to 128 |
 /// | `double` | a number, as the nearest double |
+/// | `number` | a number, integer or double as it was written |
 /// | `boolean` | `true`, `false` |
-/// | `decimal` | a number |
+/// | `decimal` | as `number` |
 /// | `timestamp` | an integer (ms since the epoch) or RFC 3339 text |
 /// | `json` | anything, as it stands |
 /// | `bytes` | a string, as its UTF-8 bytes |
@@ -32,7 +33,7 @@ pub(crate) fn convert<'a>(token: Token<'a>, ty: Option<ColumnType>, arena: &'a B
         (None, token) => Some(token.datum(arena)),
         (Some(Json), token) => token.raw().map(Datum::Json),
         (Some(Text), Token::Text { .. }) | (Some(Boolean), Token::Bool(_)) => Some(token.datum(arena)),
-        (Some(Decimal), Token::Number(_)) => Some(token.datum(arena)),
+        (Some(Number | Decimal), Token::Number(_)) => Some(token.datum(arena)),
         (Some(Bigint), Token::Number(_)) => integer(token.datum(arena)),
         (Some(Double), Token::Number(digits)) => digits.parse().ok().map(Datum::float),
         (Some(Timestamp), Token::Number(_)) => match integer(token.datum(arena))? {

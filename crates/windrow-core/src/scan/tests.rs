@@ -279,7 +279,7 @@ fn types_take_what_they_say_and_the_rest_is_null() {
         text: [Text("x"), Null, Null, Null, Null, Text("2024-02-29T23:59:59.9999Z"), Null]
         bigint: [Null, Int(3), Int(3), Null, Wide(9223372036854775808), Null, Null]
         double: [Null, Float(3.0), Float(3.0), Float(3.5), Float(9.223372036854776e18), Null, Null]
-        number: [Null, Null, Null, Null, Null, Null, Null]
+        number: [Null, Int(3), Float(3.0), Float(3.5), Wide(9223372036854775808), Null, Null]
         boolean: [Null, Null, Null, Null, Null, Null, Bool(true)]
         decimal: [Null, Int(3), Float(3.0), Float(3.5), Wide(9223372036854775808), Null, Null]
         timestamp: [Null, Timestamp(3), Timestamp(3), Null, Null, Timestamp(1709251199999), Null]
