@@ -1,0 +1,44 @@
+// What a channel's columns are for. In: a channel of /api/channels, or its rows. Out: names by role. Pure.
+
+const WINDOW = ["window_start", "window_end", "final", "seq"];
+
+/** Names that say that adding the values of several keys makes no sense. */
+const NOT_ADDITIVE = /(^|_)(avg|mean|median|min|max|first|last|stddev|percent|pct|ratio|p\d+|delay|price|temp)/;
+
+/** Which columns a channel shows: `keys` (without the window), `values`, `windowed`, `numeric`. */
+export function roles(channel, rows, key) {
+  const names = channel.columns?.map((column) => column.name) ?? [];
+  for (const row of rows.slice(0, 20)) {
+    for (const name of Object.keys(row)) if (!names.includes(name)) names.push(name);
+  }
+  const windowed = key.includes("window_start") || names.includes("window_start");
+  const keys = key.filter((name) => name !== "window_start");
+  const hidden = windowed ? WINDOW : ["seq", "final"];
+  const values = names.filter((name) => !keys.includes(name) && !hidden.includes(name));
+  const numeric = values.filter((name) => isNumeric(channel, rows, name));
+  return { keys, values, windowed, numeric };
+}
+
+function isNumeric(channel, rows, name) {
+  if (name.startsWith("_")) return false;
+  const seen = rows.find((row) => row[name] !== null && row[name] !== undefined);
+  if (seen) return typeof seen[name] === "number";
+  const type = channel.columns?.find((column) => column.name === name)?.type;
+  return ["bigint", "double", "decimal"].includes(type);
+}
+
+/** Whether values of several keys may be stacked. */
+export const additive = (name) => !NOT_ADDITIVE.test(name);
+
+/** The SQL that picks exactly this row's group: what a click on a key puts into the filter. */
+export function condition(keys, row) {
+  return keys.map((name) => `${identifier(name)} ${comparison(row[name])}`).join(" AND ");
+}
+
+function comparison(value) {
+  if (value === null || value === undefined) return "IS NULL";
+  if (typeof value === "number" || typeof value === "boolean") return `= ${value}`;
+  return `= '${String(value).replaceAll("'", "''")}'`;
+}
+
+const identifier = (name) => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`);
