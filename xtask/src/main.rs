@@ -38,17 +38,26 @@ enum Task {
 #[derive(Subcommand)]
 enum KafkaAction {
     /// Starts it and prints host:port; answers at once when it runs already
-    Start,
-    /// Stops it
+    Start {
+        /// Port of the broker (default: that of the last start, or a free one)
+        #[arg(long)]
+        port: Option<u16>,
+    },
+    /// Stops it; its data stays in target/kafka
     Stop,
+    /// Prints host:port when it runs and answers
+    Status,
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Task::Test(args) => test::run(&args),
         Task::Tidy => tidy::run(&root()),
-        Task::Kafka { action: KafkaAction::Start } => kafka::start().map(|address| println!("{address}")),
-        Task::Kafka { action: KafkaAction::Stop } => kafka::stop(),
+        Task::Kafka { action } => match action {
+            KafkaAction::Start { port } => kafka::start(port).map(|address| println!("{address}")),
+            KafkaAction::Stop => kafka::stop(),
+            KafkaAction::Status => kafka::status().map(|address| println!("{address}")),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

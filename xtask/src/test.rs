@@ -229,7 +229,7 @@ struct Kafka {
 
 impl Kafka {
     fn start() -> Result<Self> {
-        Ok(Self { address: crate::kafka::start()? })
+        Ok(Self { address: crate::kafka::start(None)? })
     }
 }
 
