@@ -5,8 +5,10 @@
 
 pub mod batch;
 pub mod decode;
+pub mod engine;
 pub mod expr;
 pub mod hub;
+pub mod journal;
 pub mod out;
 pub mod plan;
 pub mod position;

@@ -108,8 +108,9 @@ pub struct ViewPlan {
     pub aggregates: Vec<AggregateCall>,
     /// `HAVING`, over the output row.
     pub having: Option<Expr>,
-    /// What is selected, in query order, `window_start`, `window_end`, `final`, `seq` left out: the engine appends those
-    /// (the first two only for windowed views).
+    /// What is selected, in query order, `window_start` and `window_end` included when the query names them. The engine
+    /// appends those that are missing to the channel's rows of windowed views, then `final` and `seq`; rows in the user's
+    /// shape get nothing appended.
     pub outputs: Vec<OutputColumn>,
     /// Names of the row's key columns as the client sees them: keys' output names, then `window_start` if windowed.
     /// For stateless views `_topic`, `_partition`, `_offset`.
