@@ -8,6 +8,27 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 
 use windrow_core::spec::{StreamSpec, ViewSpec};
 
+pub use self::{
+    error::ConfigError,
+    load::{load, parse},
+    log::is_secret,
+    variables::Variables,
+};
+
+mod error;
+mod limits;
+mod listeners;
+mod load;
+mod log;
+mod names;
+mod reader;
+mod streams;
+#[cfg(test)]
+mod tests;
+pub mod units;
+mod variables;
+mod views;
+
 /// Everything the user said.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -38,8 +59,8 @@ pub struct LogConfig {
     pub instance_id: Option<String>,
 }
 
-/// The two logs.
-#[derive(Debug, Clone)]
+/// The two logs. Printing one hides what is secret in its properties.
+#[derive(Clone)]
 pub enum LogKind {
     /// One directory.
     Embedded {
@@ -90,7 +111,7 @@ pub struct StreamConfig {
 pub struct ViewConfig {
     /// For the planner and the engine.
     pub spec: Arc<ViewSpec>,
-    /// Line of its `sql` key, for plan errors; 0 when not from a file.
+    /// Line of the file where the first line of its query stands, for plan errors; 0 when not from a file.
     pub sql_line: usize,
 }
 
@@ -105,6 +126,23 @@ pub enum Dialect {
     Http,
     /// `/`.
     Dashboard,
+}
+
+impl Dialect {
+    /// Returns the name in a configuration.
+    pub fn name(self) -> &'static str {
+        listeners::DIALECTS.iter().find(|(_, d)| *d == self).map_or("", |(name, _)| name)
+    }
+
+    /// Returns the path it claims on its listener, with all below it.
+    pub fn path(self) -> &'static str {
+        match self {
+            Dialect::Websocket => "/ws",
+            Dialect::Sse => "/sse",
+            Dialect::Http => "/api",
+            Dialect::Dashboard => "/",
+        }
+    }
 }
 
 /// `[listeners.*]`.

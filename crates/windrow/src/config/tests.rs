@@ -1,0 +1,411 @@
+//! Configurations in, mistakes out.
+
+use expect_test::{Expect, expect};
+
+use super::*;
+
+fn variables() -> Variables {
+    [("PARTITIONS", "3"), ("SECRET", "hunter2"), ("QUOTED", "a\"b'c"), ("EMPTY", "")].into_iter().collect()
+}
+
+/// Renders all mistakes of a text, or `fine`.
+fn check(text: &str, expected: Expect) {
+    let rendered = match parse(text, "w.toml", &variables()) {
+        Ok(_) => "fine\n".to_owned(),
+        Err(errors) => errors.iter().map(|e| format!("{e}\n")).collect(),
+    };
+    assert!(!rendered.contains("hunter2"), "a secret got into a message");
+    expected.assert_eq(&rendered);
+}
+
+fn good(text: &str) -> Config {
+    parse(text, "w.toml", &variables()).unwrap_or_else(|e| panic!("{e:#?}"))
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_one_that_was_meant() {
+    check(
+        "[streams.clicks]\nformt = \"json\"\n[views.a]\nsql = \"x\"\ngraze = \"1s\"\n[wiews.b]\nsql = \"\"\n",
+        expect![[r#"
+            w.toml:2:1: unknown key `formt` in [streams.clicks]
+              hint: did you mean `format`?
+            w.toml:5:1: unknown key `graze` in [views.a]
+              hint: did you mean `grace`?
+            w.toml:6:2: unknown key `wiews`
+              hint: did you mean `views`?
+        "#]],
+    );
+}
+
+#[test]
+fn a_missing_variable_is_named() {
+    check(
+        "app = \"${APP}\"\n[streams.clicks]\ntopic = \"${A:-${TOPIC}}\"\npartitions = \"${N\"\n",
+        expect![[r#"
+            w.toml:1:7: variable `APP` is not set
+              hint: set it in the environment or in a file given by --env-file, or write a default: ${NAME:-default}
+            w.toml:3:9: variable `TOPIC` is not set
+              hint: set it in the environment or in a file given by --env-file, or write a default: ${NAME:-default}
+            w.toml:4:14: `}` or `:-` must follow `${N`
+        "#]],
+    );
+}
+
+#[test]
+fn one_name_for_two_things_is_refused() {
+    check(
+        "[streams.clicks]\n[views.likes]\nsql = \"a\"\n[views.likes]\nsql = \"b\"\n[views.clicks]\nsql = \"c\"\n",
+        expect![[r#"
+            w.toml:4:8: `likes` stands here a second time
+            w.toml:6:8: view `clicks` has the name of the stream in line 1
+              hint: streams and views share one namespace
+        "#]],
+    );
+}
+
+#[test]
+fn names_keep_to_the_rule() {
+    check(
+        "app = \"My App\"\n[streams.Video-Clicks]\ntopic = \"a b\"\n[streams.connect]\n[views.1m]\nsql = \"\"\n[listeners._x]\n",
+        expect![[r#"
+            w.toml:1:7: `app` must begin with a letter and hold at most 100 of a–z, 0–9, _ and -
+              hint: write "my_app"
+            w.toml:2:10: the name of a stream must begin with a letter and hold only a–z, 0–9 and _, not "Video-Clicks"
+              hint: write `video_clicks`
+            w.toml:3:9: `topic` must be 1 to 249 of a–z, A–Z, 0–9, dot, _ and -
+            w.toml:4:10: `connect` cannot name a stream: Socket.IO clients keep it for themselves
+            w.toml:5:8: the name of a view must begin with a letter and hold only a–z, 0–9 and _, not "1m"
+              hint: write `m`
+            w.toml:7:12: the name of a listener must begin with a letter and hold only a–z, 0–9 and _, not "_x"
+              hint: write `x`
+        "#]],
+    );
+}
+
+#[test]
+fn wrong_types_words_and_units_are_told_together() {
+    check(
+        r#"
+[log]
+commit_interval = 100
+kind = "kafak"
+[streams.clicks]
+partitions = 0
+keep = "many"
+idle = "soon"
+lateness = "5 minutes"
+on_bad = "dead_letter"
+columns = { a = "bigint", b = "integer" }
+time = { column = "ts" }
+until = true
+[views.a]
+grace = "-1s"
+state_max = "1GB"
+topic_key = ["k"]
+[limits]
+frame_max = "1B"
+"#,
+        expect![[r#"
+            w.toml:3:19: `commit_interval` must be text in quotes, not an integer
+            w.toml:4:8: `kind` must be one of `embedded` and `kafka`
+              hint: did you mean "kafka"?
+            w.toml:6:14: `partitions` must be from 1 to 10000, not 0
+            w.toml:7:8: `keep` must be a whole number, not "many"
+            w.toml:8:8: `idle` must be a duration such as "250ms", "5m" or "30d", not "soon"
+            w.toml:9:12: `lateness` must be a duration such as "250ms", "5m" or "30d", not "5 minutes"
+            w.toml:10:10: `on_bad` must be one of `skip`, `dead-letter` and `stop`
+              hint: did you mean "dead-letter"?
+            w.toml:11:31: `columns` must be one of `text`, `bigint`, `double`, `number`, `boolean`, `decimal`, `timestamp`, `json` and `bytes`
+            w.toml:12:8: `time` of [streams.clicks] lacks `unit`
+              hint: write time = { column = "ts", unit = "ms" }
+            w.toml:13:9: `until` must be text in quotes, not a boolean
+            w.toml:14:1: [views.a] lacks `sql`
+            w.toml:15:9: `grace` must be a duration such as "250ms", "5m" or "30d", not "-1s"
+            w.toml:16:13: `state_max` must be a size such as "512KiB" or "64MiB", not "1GB"
+            w.toml:17:13: `topic_key` needs `topic`
+            w.toml:19:13: `frame_max` must be from 1KiB to 1TiB, not "1B"
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_not_built_yet_says_so() {
+    check(
+        r#"
+[registry]
+url = "https://example.org"
+[streams.a]
+format = "avro"
+topic_pattern = "^prod$"
+[streams.b]
+topic = ["x", "y"]
+[listeners.main]
+dialects = ["socketio", "http"]
+tls = { cert = "a", key = "b" }
+[auth]
+keys = []
+[channels.a]
+allow = "true"
+"#,
+        expect![[r#"
+            w.toml:2:1: [registry] is not available yet
+              hint: remove it
+            w.toml:5:10: `format` = "avro" is not available yet
+              hint: available are `json` and `text`
+            w.toml:6:17: `topic_pattern` is not available yet
+              hint: remove it
+            w.toml:8:9: `topic` must name one topic, not 2
+              hint: several topics in one stream are not available yet
+            w.toml:10:13: `dialects` = "socketio" is not available yet
+              hint: available are `websocket`, `sse`, `http` and `dashboard`
+            w.toml:11:7: `tls` is not available yet
+              hint: remove it
+            w.toml:12:1: [auth] is not available yet
+              hint: remove it
+            w.toml:14:2: [channels] is not available yet
+              hint: remove it
+        "#]],
+    );
+}
+
+#[test]
+fn listeners_are_checked_against_the_whole_file() {
+    check(
+        r#"
+[streams.clicks]
+[views.likes]
+sql = "SELECT 1"
+topic = "clicks"
+[listeners.a]
+bind = "0.0.0.0:80"
+[listeners.b]
+bind = "127.0.0.1:8081"
+channels = ["likes", "_stats", "lykes"]
+publish = ["likes"]
+dialects = ["http", "http"]
+[listeners.c]
+bind = "localhost:8081"
+origins = ["example.org", "https://App.Example.org:443/", "*"]
+[listeners.d]
+bind = "8080"
+"#,
+        expect![[r#"
+            w.toml:5:9: `topic` of view `likes` is the topic that stream `clicks` reads
+              hint: write to another topic
+            w.toml:7:8: [listeners.a] would serve everybody who can reach 0.0.0.0:80: `bind` is not a loopback address and there is no [auth]
+              hint: bind to 127.0.0.1, or set anonymous = true if that is meant
+            w.toml:10:32: `channels` names `lykes`, which is no stream or view
+              hint: did you mean "likes"?
+            w.toml:11:12: `publish` names `likes`, which is no stream
+              hint: known are `clicks`
+            w.toml:12:21: [listeners.b] claims /api twice: "http" and "http"
+              hint: name each dialect once
+            w.toml:14:8: listeners `b` and `c` both claim 127.0.0.1:8081
+              hint: put their dialects into one listener, or give one another port
+            w.toml:15:12: `origins` must be like "https://app.example.org": scheme, host and port, no path
+            w.toml:15:59: `origins` must be like "https://app.example.org": scheme, host and port, no path
+            w.toml:17:8: `bind` must be an address and a port such as "127.0.0.1:8080" or "[::1]:8080", not "8080"
+        "#]],
+    );
+}
+
+#[test]
+fn kafka_has_its_own_rules_and_secrets_stay_secret() {
+    check(
+        r#"
+[log]
+kind = "kafka"
+directory = "x"
+bootstrap_servers = "a:1, kafka://b, :9, http://u:p@h"
+commit_interval = "10s"
+[log.properties]
+group.id = "x"
+sasl.password = "${SECRET}"
+security.protocol = "${SECRET}"
+[streams.clicks]
+topic = "${SECRET} !"
+lateness = "${SECRET}"
+"#,
+        expect![[r#"
+            w.toml:1:1: `app` is needed with kind = "kafka"
+              hint: write app = "clicks" in the first line: consumer group and prefix of internal topics
+            w.toml:4:13: `directory` belongs to kind = "embedded"
+            w.toml:5:21: `bootstrap_servers` must be host:port, or several with commas between
+            w.toml:6:19: `commit_interval` must be from 5ms to 5s, not "10s"
+            w.toml:8:12: property `group.id` cannot be set
+              hint: Windrow sets it itself, by `app`, `bootstrap_servers`, `delivery` and `instance_id`
+            w.toml:10:21: TLS and SASL to Kafka are not available yet
+              hint: available is "PLAINTEXT"
+            w.toml:12:9: `topic` must be 1 to 249 of a–z, A–Z, 0–9, dot, _ and -
+            w.toml:13:12: `lateness` must be a duration such as "250ms", "5m" or "30d", not "${SECRET}"
+        "#]],
+    );
+    let config = good(
+        "app = \"a\"\n[streams.s]\n[log]\nkind = \"kafka\"\nproperties = { \"ssl.key.password\" = \"${SECRET}\", \"linger.ms\" = 5 }\n",
+    );
+    let shown = format!("{config:?}");
+    assert!(
+        shown.contains("\"ssl.key.password\": \"***\"") && shown.contains("\"linger.ms\": \"5\""),
+        "{shown}"
+    );
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn broken_toml_is_told_with_its_place() {
+    check(
+        "[streams.clicks\nformat = json\n",
+        expect![[r#"
+            w.toml:1:16: unclosed table, expected `]`
+        "#]],
+    );
+    check(
+        "",
+        expect![[r#"
+            w.toml:1:1: there is no stream
+              hint: write a table such as [streams.clicks]
+        "#]],
+    );
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = good("[streams.clicks]\n[views.v]\nsql = 'SELECT 1'\n");
+    expect![[r#"
+        Config {
+            app: "windrow",
+            log: LogConfig {
+                kind: Embedded {
+                    directory: "windrow-data",
+                    sync: Commit,
+                },
+                exactly_once: true,
+                commit_interval: 100ms,
+                instance_id: None,
+            },
+            streams: {
+                "clicks": StreamConfig {
+                    spec: StreamSpec {
+                        name: "clicks",
+                        topic: "clicks",
+                        format: Json,
+                        key_format: Text,
+                        columns: [],
+                        time: Record,
+                        lateness_ms: 0,
+                        max_ahead_ms: 3600000,
+                        idle_ms: Some(
+                            30000,
+                        ),
+                        on_bad: DeadLetter,
+                        keyed_by: [],
+                        latest_by: [],
+                        keep: 0,
+                        until_end: false,
+                    },
+                    partitions: 1,
+                    replication: -1,
+                    retention: Some(
+                        604800s,
+                    ),
+                    start_earliest: true,
+                    gap_stops: false,
+                },
+            },
+            views: [
+                ViewConfig {
+                    spec: ViewSpec {
+                        name: "v",
+                        sql: "SELECT 1",
+                        emit: Changes,
+                        grace_ms: 0,
+                        late: Topic,
+                        retain_ms: Some(
+                            3600000,
+                        ),
+                        topic: None,
+                        state_max_bytes: 1073741824,
+                        on_full: RefuseNewKeys,
+                    },
+                    sql_line: 3,
+                },
+            ],
+            listeners: {
+                "main": ListenerConfig {
+                    name: "main",
+                    bind: 127.0.0.1:8080,
+                    dialects: [
+                        Websocket,
+                        Sse,
+                        Http,
+                        Dashboard,
+                    ],
+                    channels: None,
+                    publish: None,
+                    origins: [],
+                },
+            },
+            limits: Limits {
+                connections_max: 100000,
+                connections_per_address_max: 100000,
+                frame_max_bytes: 65536,
+                subscriptions_max: 100,
+                publish_max_bytes: 16777216,
+                record_max_bytes: 1048576,
+                filter_max_bytes: 8192,
+                unindexed_filters_max: 1000,
+                outbox_max_bytes: 1048576,
+                table_max_bytes: 1073741824,
+                ring_max_bytes: 67108864,
+                rows_max: 10000,
+                handshake_timeout: 10s,
+                messages_per_second_max: 100,
+                drain_timeout: 10s,
+            },
+        }
+    "#]]
+    .assert_debug_eq(&config);
+}
+
+#[test]
+fn every_value_can_come_from_a_variable() {
+    let config = good(
+        r#"
+app = "${EMPTY:-clicks}"
+[log]
+instance_id = "${EMPTY}"
+[streams.clicks]
+topic = "${NOPE:-${NEITHER:-video.clicks}}"
+partitions = "${PARTITIONS}"
+columns = { video = "text", "user.id" = "bigint" }
+keyed_by = "video"
+[views.b]
+sql = """
+SELECT '${QUOTED}' AS "q$$"
+"""
+[views.a]
+sql = "SELECT 1"
+retain = "never"
+[listeners.main]
+bind = "127.0.0.1:${PORT:-0}"
+origins = ["https://App.Example.org:443/"]
+"#,
+    );
+    let stream = &config.streams["clicks"];
+    assert_eq!((&*config.app, &*stream.spec.topic, stream.partitions), ("clicks", "video.clicks", 3));
+    assert_eq!(config.log.instance_id, None);
+    assert_eq!(stream.spec.columns.len(), 2);
+    assert_eq!(config.views[0].spec.sql, "SELECT 'a\"b'c' AS \"q$\"\n");
+    assert_eq!(config.views[0].sql_line, 12);
+    assert_eq!((&*config.views[1].spec.name, config.views[1].spec.retain_ms), ("a", None));
+    assert_eq!(config.listeners["main"].origins, ["https://app.example.org"]);
+}
+
+#[test]
+fn a_file_that_is_not_there_names_the_ways_out() {
+    let errors = load(std::path::Path::new("no/such.toml"), &Variables::default()).unwrap_err();
+    expect![[r#"
+        no/such.toml: this file does not exist
+          hint: name another with --config, let `windrow init TOPIC` write one, or try `windrow demo`"#]]
+    .assert_eq(&errors[0].to_string());
+}
