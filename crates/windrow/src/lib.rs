@@ -8,3 +8,6 @@ pub mod dialect;
 pub mod hub;
 pub mod log;
 pub mod stats;
+pub mod topics;
+pub mod worker;
+pub mod workers;

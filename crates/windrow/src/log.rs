@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use windrow_core::batch::Batch;
 
+pub mod deferred;
 pub mod embedded;
 pub mod kafka;
 

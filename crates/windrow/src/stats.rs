@@ -13,6 +13,8 @@ use std::{
 
 use parking_lot::Mutex;
 
+pub mod rows;
+
 /// What a number is about: `("stream", "clicks", Some(0))`, `("listener", "main", None)`.
 pub type Subject = (&'static str, Arc<str>, Option<i32>);
 

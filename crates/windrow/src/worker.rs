@@ -1,0 +1,299 @@
+//! A worker: one member of the app's group, one owner thread, one writer; folds its partitions and commits.
+//!
+//! **In** batches of the partitions the group gave it. **Out** one transaction per commit: rows, letters, journal blocks and
+//! source positions together. **Before** this file: `log` (fetched and assigned). **After** it: the readers of the gateways.
+//!
+//! **Invariant:** memory is what the journal holds plus the epoch being folded. At most one commit is in flight; the next epoch
+//! folds meanwhile. An abort drops the state of every task and restores it. A revoked partition is answered after its commit
+//! returned, a lost one after its state is gone.
+//! **Not here:** what a fold does (`windrow_core::engine`), names of topics (`topics`).
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    log::{
+        Fetched, Group, GroupEvent, GroupOptions, Log, LogError, Reader, ReaderOptions, Result, Topic, Tp,
+    },
+    stats::Stats,
+    topics::StreamWork,
+};
+use commit::{Committer, Epoch};
+use owned::Owned;
+use purge::Purges;
+
+mod commit;
+mod owned;
+mod purge;
+mod restore;
+
+/// Bytes of output that may wait for a cut: a worker that reaches it stops reading until the commit in flight is back.
+const EPOCH_MAX_BYTES: usize = 64 << 20;
+/// Bytes of output that bring the cut forward.
+const EPOCH_CUT_BYTES: usize = 8 << 20;
+/// Longest epoch of a worker that is behind: conflation then saves rows, which cost more than records.
+const EPOCH_BEHIND_MAX: Duration = Duration::from_secs(1);
+/// Pause after a failure that may pass.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// What every worker of a process shares.
+#[derive(Clone)]
+pub struct Shared {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The app: group name and prefix.
+    pub app: Arc<str>,
+    /// Streams by source topic.
+    pub streams: Arc<BTreeMap<Topic, StreamWork>>,
+    /// Where numbers go.
+    pub stats: Arc<Stats>,
+    /// Time between commits.
+    pub commit_interval: Duration,
+    /// Whether commits are transactions.
+    pub exactly_once: bool,
+    /// Partitions of bounded streams that are folded and committed to their end.
+    pub ended: mpsc::UnboundedSender<Tp>,
+}
+
+/// One worker, joined to the group.
+pub struct Worker {
+    shared: Shared,
+    name: String,
+    group: Box<dyn Group>,
+    reader: Box<dyn Reader>,
+    committer: Committer,
+    tasks: BTreeMap<Tp, Owned>,
+    purges: Purges,
+    cut_at: Instant,
+    epoch_began: Instant,
+}
+
+impl Worker {
+    /// Joins the group as `name`, which is also the tail of the transactional id.
+    pub async fn join(shared: Shared, name: String, instance_id: Option<String>) -> Result<Self> {
+        let options = GroupOptions {
+            group: shared.app.to_string(),
+            instance_id,
+            topics: shared.streams.keys().cloned().collect(),
+        };
+        let committer = Committer::open(&shared, &name).await?;
+        let group = shared.log.group(options).await?;
+        let reader = shared.log.reader(ReaderOptions::default()).await?;
+        let now = Instant::now();
+        Ok(Self {
+            shared,
+            name,
+            group,
+            reader,
+            committer,
+            tasks: BTreeMap::new(),
+            purges: Purges::default(),
+            cut_at: now,
+            epoch_began: now,
+        })
+    }
+
+    /// Folds until told to stop, then finishes its transaction and leaves the group.
+    ///
+    /// - **Errors:** only what retrying cannot help; the caller reports it and stops the process.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<()> {
+        while !stop.is_cancelled() {
+            let step = tokio::select! {
+                biased;
+                () = stop.cancelled() => Ok(()),
+                done = self.committer.returned(), if self.committer.is_busy() => self.on_committed(done).await,
+                event = self.group.next() => match event {
+                    Ok(event) => self.on_event(event).await,
+                    Err(error) => Err(error),
+                },
+                () = tokio::time::sleep_until(self.cut_at), if !self.committer.is_busy() => self.cut().await,
+                fetched = self.reader.next(), if self.may_read() => self.on_fetched(fetched).await,
+            };
+            if let Err(error) = step {
+                self.survive(error).await?;
+            }
+        }
+        self.finish().await?;
+        self.tasks.clear();
+        self.group.leave().await
+    }
+
+    fn may_read(&self) -> bool {
+        !self.tasks.is_empty() && self.pending_bytes() < EPOCH_MAX_BYTES
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.tasks.values().map(|owned| owned.task.pending_bytes()).sum()
+    }
+
+    async fn on_event(&mut self, event: GroupEvent) -> Result<()> {
+        match event {
+            GroupEvent::Assigned(tps) => {
+                for tp in tps {
+                    self.take_over(tp).await?;
+                }
+                self.commit_positions().await?;
+            }
+            GroupEvent::Revoked(tps) => {
+                self.finish().await?;
+                self.let_go(&tps);
+            }
+            GroupEvent::Lost(tps) => {
+                // Whatever is in flight for them is fenced; wait for that verdict so that nothing is sent afterwards.
+                if self.committer.is_busy() {
+                    let _ = self.committer.returned().await;
+                }
+                self.let_go(&tps);
+                // The rest of the transaction went down with them.
+                self.restore_all().await?;
+            }
+        }
+        self.group.answer();
+        Ok(())
+    }
+
+    /// Restores a partition from its journals and starts reading it.
+    async fn take_over(&mut self, tp: Tp) -> Result<()> {
+        let Some(work) = self.shared.streams.get(&tp.topic) else { return Ok(()) };
+        let room = format!("restore {tp}");
+        loop {
+            match restore::restore(&self.shared, work, &tp).await {
+                Ok(owned) => {
+                    self.shared.stats.fine(&room);
+                    tracing::info!(worker = %self.name, partition = %tp, offset = owned.start, "reading");
+                    self.reader.assign(tp.clone(), crate::log::From::Offset(owned.start));
+                    self.tasks.insert(tp, owned);
+                    return Ok(());
+                }
+                Err(LogError::Retry(why)) => {
+                    self.shared.stats.trouble(&room, why);
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn let_go(&mut self, tps: &[Tp]) {
+        self.purges.forget();
+        for tp in tps {
+            self.reader.unassign(tp);
+            if self.tasks.remove(tp).is_some() {
+                tracing::info!(worker = %self.name, partition = %tp, "given away");
+            }
+        }
+    }
+
+    async fn on_fetched(&mut self, fetched: Result<Vec<Fetched>>) -> Result<()> {
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let mut behind = false;
+        for item in fetched? {
+            let Some(owned) = self.tasks.get_mut(&item.tp) else { continue };
+            behind |= item.next < item.last_stable;
+            owned.fold(&item, now_ms)?;
+            if owned.wants_end() {
+                owned.check_end(&*self.shared.log, &item.tp, item.next).await?;
+            }
+        }
+        let stretched = self.epoch_began + EPOCH_BEHIND_MAX.max(self.shared.commit_interval);
+        let early = self.pending_bytes() >= EPOCH_CUT_BYTES;
+        let now = Instant::now();
+        if early {
+            self.cut_at = now;
+        } else if behind && now < stretched {
+            self.cut_at = self.cut_at.max(now + self.shared.commit_interval).min(stretched);
+        }
+        Ok(())
+    }
+
+    /// Cuts the epoch and starts its commit; the next epoch folds meanwhile.
+    async fn cut(&mut self) -> Result<()> {
+        let now = Instant::now();
+        self.cut_at = now + self.shared.commit_interval;
+        self.epoch_began = now;
+        let mut epoch = Epoch::new(self.tasks.len());
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        for (tp, owned) in &mut self.tasks {
+            owned.cut(tp, now_ms, &mut epoch);
+        }
+        if epoch.is_still() {
+            return Ok(());
+        }
+        self.purges.plan(&*self.shared.log, &mut epoch).await?;
+        let member = self.group.membership()?;
+        self.committer.start(epoch, member);
+        Ok(())
+    }
+
+    /// Cuts, commits and waits: before partitions are given away and at the end.
+    async fn finish(&mut self) -> Result<()> {
+        self.settle().await?;
+        self.cut().await?;
+        self.settle().await
+    }
+
+    /// Commits the start positions, so that the group knows where this began even if nothing ever comes.
+    async fn commit_positions(&mut self) -> Result<()> {
+        self.settle().await?;
+        let mut epoch = Epoch::new(self.tasks.len());
+        epoch.offsets.extend(self.tasks.iter().map(|(tp, owned)| (tp.clone(), owned.task.position())));
+        if epoch.offsets.is_empty() {
+            return Ok(());
+        }
+        let member = self.group.membership()?;
+        self.committer.start(epoch, member);
+        self.settle().await
+    }
+
+    async fn settle(&mut self) -> Result<()> {
+        if self.committer.is_busy() {
+            let done = self.committer.returned().await;
+            self.on_committed(done).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_committed(&mut self, done: Result<()>) -> Result<()> {
+        done?;
+        self.shared.stats.fine("commit");
+        self.purges.run(&self.shared.log).await;
+        for (tp, owned) in &mut self.tasks {
+            if owned.committed() {
+                // The receiver outlives the workers; when it does not, nobody waits for the end.
+                let _ = self.shared.ended.send(tp.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers trouble: what may pass drops the state and restores it; what cannot is handed up.
+    async fn survive(&mut self, error: LogError) -> Result<()> {
+        tracing::warn!(worker = %self.name, %error, "commit or read failed; restoring from the journal");
+        self.shared.stats.trouble("commit", error.to_string());
+        match error {
+            LogError::Retry(_) => tokio::time::sleep(RETRY_PAUSE).await,
+            LogError::Fenced(_) => self.committer.reopen(&self.shared, &self.name).await?,
+            fatal => return Err(fatal),
+        }
+        if self.committer.is_busy() {
+            let _ = self.committer.returned().await;
+        }
+        self.restore_all().await
+    }
+
+    /// Memory may hold a fold that was aborted: every task starts again from its journal.
+    async fn restore_all(&mut self) -> Result<()> {
+        let tps: Vec<Tp> = self.tasks.keys().cloned().collect();
+        for tp in &tps {
+            self.reader.unassign(tp);
+        }
+        self.tasks.clear();
+        self.purges.forget();
+        for tp in tps {
+            self.take_over(tp).await?;
+        }
+        Ok(())
+    }
+}

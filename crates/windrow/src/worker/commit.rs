@@ -1,0 +1,115 @@
+//! The commit: one epoch becomes one transaction, sent from its own task while the next epoch folds.
+//!
+//! **In** an [`Epoch`]: records, positions of every partition it touches. **Out** committed, or aborted with a reason.
+//! **Invariant:** positions of all owned partitions are in every transaction, also of those that did not move: an empty
+//! list would not be fenced. Sending starts here, not while folding, so the last stable offset is held briefly.
+
+use tokio::task::JoinHandle;
+
+use super::Shared;
+use crate::log::{LogError, Membership, Outgoing, Result, Tp, Writer, WriterOptions};
+
+/// Everything between two cuts.
+#[derive(Debug, Default)]
+pub(super) struct Epoch {
+    pub(super) records: Vec<Outgoing>,
+    pub(super) offsets: Vec<(Tp, i64)>,
+    /// Whether any position moved since the last commit.
+    pub(super) moved: bool,
+    /// Journals whose next snapshot series begins in this epoch.
+    pub(super) began: Vec<Tp>,
+    /// Journals whose snapshot series is complete with this epoch.
+    pub(super) completed: Vec<Tp>,
+}
+
+impl Epoch {
+    pub(super) fn new(tasks: usize) -> Self {
+        Self { offsets: Vec::with_capacity(tasks), ..Self::default() }
+    }
+
+    /// Nothing to say and nowhere to go.
+    pub(super) fn is_still(&self) -> bool {
+        self.records.is_empty() && !self.moved
+    }
+}
+
+type Flight = JoinHandle<(Box<dyn Writer>, Result<()>)>;
+
+/// The worker's writer, at rest or with one transaction in flight.
+pub(super) struct Committer {
+    group: String,
+    writer: Option<Box<dyn Writer>>,
+    flight: Option<Flight>,
+}
+
+impl Committer {
+    pub(super) async fn open(shared: &Shared, name: &str) -> Result<Self> {
+        let writer = open_writer(shared, name).await?;
+        Ok(Self { group: shared.app.to_string(), writer: Some(writer), flight: None })
+    }
+
+    /// A fenced writer is of no more use: a new one of the same name settles what the old one left open.
+    pub(super) async fn reopen(&mut self, shared: &Shared, name: &str) -> Result<()> {
+        if self.is_busy() {
+            let _ = self.returned().await;
+        }
+        self.writer = None;
+        self.writer = Some(open_writer(shared, name).await?);
+        Ok(())
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    pub(super) fn start(&mut self, epoch: Epoch, member: Membership) {
+        debug_assert!(self.flight.is_none(), "one commit in flight");
+        let Some(mut writer) = self.writer.take() else { return };
+        let group = self.group.clone();
+        self.flight = Some(tokio::spawn(async move {
+            let result = transact(&mut *writer, &group, epoch, &member).await;
+            (writer, result)
+        }));
+    }
+
+    /// Waits for the verdict on the transaction in flight. Cancel-safe.
+    pub(super) async fn returned(&mut self) -> Result<()> {
+        let Some(flight) = &mut self.flight else { return Ok(()) };
+        let outcome = flight.await;
+        self.flight = None;
+        match outcome {
+            Ok((writer, result)) => {
+                self.writer = Some(writer);
+                result
+            }
+            // The writer went down with its task: treat it as fenced, so that a new one is opened.
+            Err(panic) => Err(LogError::Fenced(format!("the commit task ended early: {panic}"))),
+        }
+    }
+}
+
+async fn open_writer(shared: &Shared, name: &str) -> Result<Box<dyn Writer>> {
+    let transactional_id = shared.exactly_once.then(|| format!("{}-{name}", shared.app));
+    shared.log.writer(WriterOptions { transactional_id }).await
+}
+
+async fn transact(writer: &mut dyn Writer, group: &str, epoch: Epoch, member: &Membership) -> Result<()> {
+    writer.begin().await?;
+    let sent = async {
+        if !epoch.records.is_empty() {
+            writer.send(epoch.records).await?;
+        }
+        writer.send_offsets(group, &epoch.offsets, member).await?;
+        writer.commit().await
+    }
+    .await;
+    if let Err(error) = sent {
+        // What could not be aborted here is aborted by the next writer of this name; the first error is the telling one.
+        if let Err(abort) = writer.abort().await {
+            tracing::warn!(%abort, "the abort failed as well");
+            return Err(LogError::Fenced(error.to_string()));
+        }
+        return Err(error);
+    }
+    Ok(())
+}
