@@ -35,6 +35,7 @@ export async function mock({ port = 0, seconds = 400, live = true } = {}) {
 
 async function answer(request, response, lines) {
   const { pathname } = new URL(request.url, "http://localhost");
+  if (pathname === "/readyz" || pathname === "/healthz") return response.end("{}");
   if (pathname === "/_drop") return lines.forEach((line) => line.socket.destroy()), response.end();
   if (pathname === "/api/channels") {
     response.setHeader("content-type", "application/json");

@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Install missing system packages (as `CI=true` does); without it the one command to run is printed
     #[arg(long)]
     install: bool,
+    /// Let the browser suite take README's picture anew (docs/dashboard.png)
+    #[arg(long)]
+    screenshot: bool,
 }
 
 /// One suite: a name, what it needs on the machine, how long it may take, and how it runs.
@@ -91,6 +94,7 @@ const SUITES: &[Suite] = &[
 struct Bench {
     root: PathBuf,
     kafka: Option<Kafka>,
+    screenshot: bool,
 }
 
 /// Runs the suites and prints the verdict; an error means that something failed.
@@ -103,7 +107,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let install = args.install || std::env::var("CI").is_ok_and(|v| v == "true" || v == "1");
     needs::ensure(chosen.iter().flat_map(|s| s.needs), install)?;
 
-    let mut bench = Bench { root: root(), kafka: None };
+    let mut bench = Bench { root: root(), kafka: None, screenshot: args.screenshot };
     let mut table = Vec::new();
     for suite in chosen {
         println!("\n==> {}: {}", suite.name, suite.about);
@@ -206,6 +210,9 @@ fn browser(bench: &mut Bench, deadline: Duration) -> Result<Count> {
     let mut node = Command::new("node");
     node.args(["--test", "--test-reporter=spec"]).args(test_files(&folder)?).current_dir(&folder);
     node.env("WINDROW_BIN", binary).env("WINDROW_CHROMIUM", needs::chromium()?);
+    if bench.screenshot {
+        node.env("WINDROW_SCREENSHOT", "1");
+    }
     suite::tests(&mut node, deadline)
 }
 
