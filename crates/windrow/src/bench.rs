@@ -3,8 +3,27 @@
 //! **In** the arguments of one bench. **Out** a table, or JSON, on standard output.
 //! **Invariant:** a figure never stands alone: the floor of the same work, on the same data, in the same run is beside it.
 //! **Not here:** rivals; correctness (the tests).
+//!
+//! | file | part |
+//! |---|---|
+//! | `engine` | the engine alone |
+//! | `fanout` | many clients on one channel; `floor_push` is its floor, `load` its clients, `child` its servers |
+//! | `data` | the records |
+//! | `meter`, `latency`, `report` | what it cost, how late it was, and the table |
+//! | `poll` | epoll, bare |
 
 use clap::{Args, Subcommand};
+
+mod child;
+mod data;
+mod engine;
+mod fanout;
+mod floor_push;
+mod latency;
+mod load;
+mod meter;
+mod poll;
+mod report;
 
 /// Arguments of `windrow bench`.
 #[derive(Debug, Clone, Args)]
@@ -21,16 +40,29 @@ pub struct BenchArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Bench {
     /// The engine alone, in memory: JSON in, windows of 1, 5 and 10 minutes out
-    Engine,
+    Engine(engine::EngineArgs),
     /// Producing and consuming, on both logs
     Log,
     /// A topic through views into topics, in both delivery modes
     Pipeline,
     /// Many clients on one channel
-    Fanout,
+    Fanout(fanout::FanoutArgs),
+    /// The floor of `fanout`, in a process of its own
+    #[command(hide = true)]
+    FloorPush(floor_push::FloorPushArgs),
 }
 
 /// Runs one bench and prints what it measured.
 pub async fn run(args: BenchArgs) -> anyhow::Result<()> {
-    anyhow::bail!("{:?} is not measured yet", args.what)
+    let report = match &args.what {
+        Bench::Engine(args) => engine::run(args)?,
+        Bench::Fanout(args) => fanout::run(args)?,
+        Bench::FloorPush(args) => return floor_push::run(args),
+        what => anyhow::bail!("{what:?} is not measured yet"),
+    };
+    match args.json {
+        true => println!("{:#}", report.json()),
+        false => print!("{report}"),
+    }
+    Ok(())
 }

@@ -1,0 +1,84 @@
+//! Child: a server in a process of its own, on a core of its own, for as long as a bench needs it.
+//!
+//! **In** arguments for this same binary. **Out** its process id, once it listens.
+//! **Invariant:** it never outlives the bench: dropping kills it, and so does the death of the bench.
+//! **Not here:** what it serves.
+
+use std::{
+    io, mem,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::process::CommandExt,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+/// How long a server may take until it listens.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// A running server.
+#[derive(Debug)]
+pub(super) struct Server(Child);
+
+impl Server {
+    /// Starts this binary with the arguments, on one core if there are several, and waits until it listens on `port`.
+    pub(super) fn start(args: &[&str], port: u16, core: Option<usize>) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe().context("find this binary")?);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
+        // SAFETY: between fork and exec only system calls happen, on memory of the child.
+        unsafe {
+            command.pre_exec(move || {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                core.map_or(Ok(()), pin_to_core)
+            });
+        }
+        let mut server = Self(command.spawn().context("start a server")?);
+        let deadline = Instant::now() + START_MAX;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if let Some(status) = server.0.try_wait()? {
+                bail!("the server ended with {status} before it listened on port {port}");
+            }
+            if Instant::now() > deadline {
+                bail!("the server does not listen on port {port} after {START_MAX:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(server)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Returns a port that nobody listens on now.
+pub(super) fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Binds the calling thread, and what it starts, to one core.
+pub(super) fn pin_to_core(core: usize) -> io::Result<()> {
+    // SAFETY: the set is plain data, zeroed is empty, and it outlives the call.
+    let failed = unsafe {
+        let mut set: libc::cpu_set_t = mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, mem::size_of_val(&set), &set)
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Returns a core for the server and one for the load, when there are two.
+pub(super) fn two_cores() -> (Option<usize>, Option<usize>) {
+    match std::thread::available_parallelism().map_or(1, |n| n.get()) {
+        1 => (None, None),
+        _ => (Some(0), Some(1)),
+    }
+}

@@ -1,0 +1,99 @@
+//! Data: the clicks that every bench runs on, the same on every machine.
+//!
+//! **Out** JSON records of 177 bytes: 10,000 users, 1,000 videos, twenty minutes of event time, up to two seconds of
+//! disorder; the key is the user.
+//! **Invariant:** record `i` of `n` depends on nothing else.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use bytes::Bytes;
+use windrow_core::batch::{Batch, BatchBuilder, Compression};
+
+/// Event time of the first record.
+pub(super) const START_MS: i64 = 1_700_000_040_000;
+/// Event time that all records span.
+pub(super) const SPAN_MS: i64 = 20 * 60_000;
+/// The wall clock of the benches: when the last record came in.
+pub(super) const NOW_MS: i64 = START_MS + SPAN_MS + DISORDER_MS;
+/// Most that a record is older than one before it.
+pub(super) const DISORDER_MS: i64 = 2_000;
+/// Bytes of one value.
+pub(super) const VALUE_BYTES: usize = 177;
+
+/// Group keys.
+pub(super) const USERS: u64 = 10_000;
+const VIDEOS: u64 = 1_000;
+const COUNTRIES: [&str; 8] = ["DE", "US", "FR", "BR", "IN", "JP", "GB", "PL"];
+const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0";
+
+/// One record.
+#[derive(Debug)]
+pub(super) struct Click {
+    pub(super) timestamp_ms: i64,
+    pub(super) key: String,
+    pub(super) value: String,
+}
+
+impl Click {
+    /// Makes record `i` of `n`.
+    pub(super) fn new(i: u64, n: u64) -> Self {
+        let (x, y) = (mixed(2 * i), mixed(2 * i + 1));
+        let on_time_ms = START_MS + DISORDER_MS + (i as f64 / n as f64 * SPAN_MS as f64) as i64;
+        let timestamp_ms = on_time_ms - (x % DISORDER_MS as u64) as i64;
+        let key = format!("u{:07}", (x >> 20) % USERS);
+        let mut value = format!(
+            r#"{{"ts":{timestamp_ms},"user":"{key}","video":"v{:05}","org":{},"amount":{}.{:02},"country":"{}","agent":""#,
+            (y >> 8) % VIDEOS,
+            10 + (y >> 20) % 90,
+            10 + (y >> 30) % 90,
+            (y >> 40) % 100,
+            COUNTRIES[(y >> 50) as usize % COUNTRIES.len()],
+        );
+        let room = VALUE_BYTES.saturating_sub(value.len() + 2).min(AGENT.len());
+        // Writing to a String cannot fail.
+        let _ = write!(value, "{}\"}}", &AGENT[..room]);
+        Self { timestamp_ms, key, value }
+    }
+}
+
+/// Puts `n` records into batches of one partition.
+pub(super) fn batches(n: u64) -> Result<Vec<Batch>> {
+    /// What a busy producer packs into one batch of the usual size.
+    const PER_BATCH: u64 = 500;
+    let batch = |from: u64| {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for i in from..n.min(from + PER_BATCH) {
+            let click = Click::new(i, n);
+            builder.push(click.timestamp_ms, Some(click.key.as_bytes()), Some(click.value.as_bytes()), [])?;
+        }
+        let bytes: Bytes = builder.build(i64::try_from(from)?, -1, -1, -1, false);
+        Ok(Batch::parse(&bytes)?.0)
+    };
+    (0..n).step_by(PER_BATCH as usize).map(batch).collect()
+}
+
+/// Mixes a number's bits (SplitMix64).
+fn mixed(i: u64) -> u64 {
+    let z = i.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_is_177_bytes_of_json() {
+        for i in 0..1_000 {
+            let click = Click::new(i, 1_000);
+            assert_eq!(click.value.len(), VALUE_BYTES);
+            let json: serde_json::Value = serde_json::from_str(&click.value).unwrap();
+            assert_eq!(json["ts"], click.timestamp_ms);
+            assert_eq!(json["user"], *click.key);
+        }
+        assert_eq!(batches(1_001).unwrap().iter().map(|b| b.len()).sum::<usize>(), 1_001);
+    }
+}

@@ -1,0 +1,79 @@
+//! `bench engine`: the engine alone, one partition in memory, three windowed views over one stream.
+//!
+//! **Floors** of the same batches: looking for two members, and decoding what the views need.
+//! **Not here:** logs, commits, sockets.
+
+use anyhow::Result;
+use bumpalo::Bump;
+use windrow_core::{batch::Batch, decode::Decoder, plan::StreamPlan, scan::RowFields, value::ColumnType};
+
+use super::{
+    data,
+    meter::Meter,
+    report::{Figure, Group, Report},
+};
+
+/// Arguments of `bench engine`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EngineArgs {
+    /// Records to fold
+    #[arg(long, default_value_t = 2_000_000)]
+    pub records: u64,
+    /// Records between two commits
+    #[arg(long, default_value_t = 100_000)]
+    pub commit_every: u64,
+}
+
+/// Measures floors and engine on the same batches.
+pub(super) fn run(args: &EngineArgs) -> Result<Report> {
+    let batches = data::batches(args.records)?;
+    let figures = vec![scan(&batches)?];
+    Ok(Report {
+        title: format!(
+            "engine: {} JSON records of {} bytes, {} users, count per user in windows of 1, 5 and 10 minutes",
+            args.records,
+            data::VALUE_BYTES,
+            data::USERS,
+        ),
+        unit: "records",
+        groups: vec![Group { name: "in memory".into(), figures }],
+    })
+}
+
+/// The floor: the time and the key out of every value.
+fn scan(batches: &[Batch]) -> Result<Figure> {
+    let fields =
+        RowFields::new(&[("ts".into(), Some(ColumnType::Bigint)), ("user".into(), Some(ColumnType::Text))]);
+    let meter = Meter::own()?;
+    let mut arena = Bump::new();
+    let mut count = 0;
+    for batch in batches {
+        let mut row = Vec::new();
+        for record in batch.records() {
+            fields.read(record.value.unwrap_or_default(), &arena, &mut row)?;
+            count += u64::from(!row[1].is_null());
+        }
+        drop(row);
+        arena.reset();
+    }
+    Ok(Figure::new("scan two members", count, meter.stop()?))
+}
+
+/// What the views need of every record.
+fn decode(batches: &[Batch], plan: &StreamPlan) -> Result<Figure> {
+    let decoder = Decoder::new(plan);
+    let mut mistyped = vec![0; decoder.width()];
+    let meter = Meter::own()?;
+    let mut arena = Bump::new();
+    let mut count = 0;
+    for batch in batches {
+        let mut row = Vec::new();
+        for record in batch.records() {
+            decoder.decode(("clicks", 0), &record, data::NOW_MS, &arena, &mut row, &mut mistyped)?;
+            count += 1;
+        }
+        drop(row);
+        arena.reset();
+    }
+    Ok(Figure::new("decode", count, meter.stop()?))
+}
