@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `engine` | the engine alone |
 //! | `fanout` | many clients on one channel; `floor_push` is its floor, `load` its clients, `child` its servers |
-//! | `data` | the records |
+//! | `setup`, `data` | the views, the records |
 //! | `meter`, `latency`, `report` | what it cost, how late it was, and the table |
 //! | `poll` | epoll, bare |
 
@@ -24,6 +24,7 @@ mod load;
 mod meter;
 mod poll;
 mod report;
+mod setup;
 
 /// Arguments of `windrow bench`.
 #[derive(Debug, Clone, Args)]

@@ -73,6 +73,11 @@ pub(super) fn batches(n: u64) -> Result<Vec<Batch>> {
     (0..n).step_by(PER_BATCH as usize).map(batch).collect()
 }
 
+/// Counts the records of some batches.
+pub(super) fn count(batches: &[Batch]) -> u64 {
+    batches.iter().map(|batch| batch.len() as u64).sum()
+}
+
 /// Mixes a number's bits (SplitMix64).
 fn mixed(i: u64) -> u64 {
     let z = i.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);

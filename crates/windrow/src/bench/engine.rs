@@ -1,16 +1,26 @@
 //! `bench engine`: the engine alone, one partition in memory, three windowed views over one stream.
 //!
-//! **Floors** of the same batches: looking for two members, and decoding what the views need.
+//! **Floors** of the same batches: looking for two members; then decoding what the views need.
 //! **Not here:** logs, commits, sockets.
 
-use anyhow::Result;
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
 use bumpalo::Bump;
-use windrow_core::{batch::Batch, decode::Decoder, plan::StreamPlan, scan::RowFields, value::ColumnType};
+use windrow_core::{
+    batch::Batch,
+    decode::Decoder,
+    engine::{Task, TaskOptions},
+    plan::StreamPlan,
+    scan::RowFields,
+    value::ColumnType,
+};
 
 use super::{
     data,
     meter::Meter,
     report::{Figure, Group, Report},
+    setup,
 };
 
 /// Arguments of `bench engine`.
@@ -26,14 +36,16 @@ pub struct EngineArgs {
 
 /// Measures floors and engine on the same batches.
 pub(super) fn run(args: &EngineArgs) -> Result<Report> {
+    let plan = setup::plan(&setup::configuration("bench", "clicks", "kind = \"embedded\""))?;
     let batches = data::batches(args.records)?;
-    let figures = vec![scan(&batches)?];
+    let figures = vec![scan(&batches)?, decode(&batches, &plan)?, engine(&batches, plan, args.commit_every)?];
     Ok(Report {
         title: format!(
-            "engine: {} JSON records of {} bytes, {} users, count per user in windows of 1, 5 and 10 minutes",
+            "engine: {} JSON records of {} bytes, {} users, count per user in windows of {:?} minutes",
             args.records,
             data::VALUE_BYTES,
             data::USERS,
+            setup::MINUTES,
         ),
         unit: "records",
         groups: vec![Group { name: "in memory".into(), figures }],
@@ -76,4 +88,31 @@ fn decode(batches: &[Batch], plan: &StreamPlan) -> Result<Figure> {
         arena.reset();
     }
     Ok(Figure::new("decode", count, meter.stop()?))
+}
+
+/// All of it: rows and journal come out at each cut.
+fn engine(batches: &[Batch], plan: Arc<StreamPlan>, commit_every: u64) -> Result<Figure> {
+    let mut task = Task::new(plan, "clicks".into(), 0, TaskOptions::default())?;
+    task.start(0);
+    let meter = Meter::own()?;
+    let (mut folded, mut since_cut, mut rows, mut journal_bytes) = (0, 0, 0, 0);
+    let mut out = Vec::new();
+    for batch in batches {
+        task.fold(batch, data::NOW_MS)?;
+        folded += batch.len() as u64;
+        since_cut += batch.len() as u64;
+        if since_cut >= commit_every || folded == data::count(batches) {
+            let cut = task.cut(data::NOW_MS, &mut out);
+            rows += cut.rows;
+            journal_bytes += cut.journal_bytes;
+            since_cut = 0;
+            out.clear();
+        }
+    }
+    let cost = meter.stop()?;
+    let bad = task.stats().bad;
+    ensure!(bad == 0, "the engine found {bad} of its own records bad");
+    Ok(Figure::new("engine", folded, cost)
+        .note("rows", rows)
+        .note("journal", format!("{:.1} MB", journal_bytes as f64 / 1e6)))
 }

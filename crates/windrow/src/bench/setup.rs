@@ -1,0 +1,52 @@
+//! Setup: the one stream and the three views that `engine` and `pipeline` run.
+//!
+//! **In** the table of a log. **Out** a configuration, as a user would write it, and its plan.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use windrow_core::{plan::StreamPlan, sql};
+
+use crate::config::{self, Config, Variables};
+
+/// Window sizes in minutes, one view each.
+pub(super) const MINUTES: [u32; 3] = [1, 5, 10];
+
+/// Writes the configuration of app `app` whose topic is `topic`; `log` is the text of `[log]`.
+pub(super) fn configuration(app: &str, topic: &str, log: &str) -> String {
+    let views: String = MINUTES
+        .iter()
+        .map(|m| {
+            let query = format!(
+                r#"SELECT "user", count(*) AS count FROM clicks GROUP BY "user", tumble(interval '{m} minutes')"#
+            );
+            format!("[views.clicks_{m}m]\nsql = '''{query}'''\n\n")
+        })
+        .collect();
+    format!(
+        r#"app = "{app}"
+
+[log]
+{log}
+
+[streams.clicks]
+topic = "{topic}"
+format = "json"
+time = {{ column = "ts", unit = "ms" }}
+lateness = "2s"
+keyed_by = ["user"]
+
+{views}"#
+    )
+}
+
+/// Reads and plans a configuration with one stream.
+pub(super) fn plan(text: &str) -> Result<Arc<StreamPlan>> {
+    let Config { streams, views, .. } = config::parse(text, "bench", &Variables::from_process())
+        .map_err(|mistakes| anyhow!(mistakes.iter().map(|m| format!("{m}\n")).collect::<String>()))?;
+    let streams: Vec<_> = streams.values().map(|stream| stream.spec.clone()).collect();
+    let views: Vec<_> = views.iter().map(|view| view.spec.clone()).collect();
+    let plans = sql::plan(&streams, &views)
+        .map_err(|mistakes| anyhow!(mistakes.iter().map(|m| format!("{m}\n")).collect::<String>()))?;
+    plans.into_iter().next().map(Arc::new).context("the configuration has no stream")
+}
