@@ -4,17 +4,39 @@
 //! every mistake at once, each with its place and, where we can tell, a way out.
 //! **Before** this file: the configuration. **After** it: `engine` (runs plans) and `hub` (runs filters).
 //!
+//! In data order: `parse` → `clauses` → `query` → `lower` (with `columns`, `literal`, `call`, `aggregate`, `window`).
+//!
 //! **Invariant:** text that nests or grows past its bounds is refused before it is parsed; nothing in here panics.
 //! **Not here:** evaluation (`expr`).
 
 use std::{fmt, sync::Arc};
 
+use sqlparser::tokenizer::Location;
+
 use crate::{
     expr::Expr,
-    plan::StreamPlan,
+    plan::{SourceColumn, StreamPlan},
     spec::{StreamSpec, ViewSpec},
+    suggest,
     value::{ColumnType, Value},
 };
+
+mod aggregate;
+mod call;
+mod clauses;
+mod columns;
+mod dialect;
+mod fingerprint;
+mod literal;
+mod lower;
+mod parse;
+mod query;
+mod types;
+mod window;
+
+pub use parse::{FILTER_MAX_BYTES, QUERY_MAX_BYTES, WORDS_MAX};
+
+use columns::Columns;
 
 /// One mistake in a query or a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +51,23 @@ pub struct PlanError {
     pub message: String,
     /// A way out.
     pub hint: Option<String>,
+}
+
+impl PlanError {
+    fn at(place: Location, message: impl Into<String>) -> Self {
+        let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
+        Self {
+            view: None,
+            line: number(place.line),
+            column: number(place.column),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    fn hint(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
 }
 
 impl std::error::Error for PlanError {}
@@ -65,15 +104,96 @@ pub struct Filter {
 ///
 /// - **Errors:** every mistake of every view.
 pub fn plan(streams: &[Arc<StreamSpec>], views: &[Arc<ViewSpec>]) -> Result<Vec<StreamPlan>, Vec<PlanError>> {
-    let _ = (streams, views);
-    Ok(Vec::new())
+    let mut tables: Vec<(Columns, Vec<query::Draft>)> =
+        streams.iter().map(|s| (Columns::of_stream(s), Vec::new())).collect();
+    let mut errors = Vec::new();
+    for view in views {
+        match plan_view(streams, views, view, &mut tables) {
+            Ok((stream, draft)) => tables[stream].1.push(draft),
+            Err(found) => {
+                let named = |error| PlanError { view: Some(view.name.clone()), ..error };
+                errors.extend(found.into_iter().map(named));
+            }
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let finished = streams.iter().zip(tables).map(|(spec, (columns, drafts))| finish(spec, columns, drafts));
+    Ok(finished.collect())
+}
+
+fn plan_view(
+    streams: &[Arc<StreamSpec>],
+    views: &[Arc<ViewSpec>],
+    view: &Arc<ViewSpec>,
+    tables: &mut [(Columns, Vec<query::Draft>)],
+) -> Result<(usize, query::Draft), Vec<PlanError>> {
+    let query = parse::query(&view.sql).map_err(|error| vec![error])?;
+    let select = clauses::select(&query).map_err(|error| vec![error])?;
+    let (from, at) = clauses::from(select).map_err(|error| vec![error])?;
+    let Some(stream) = streams.iter().position(|s| *s.name == *from) else {
+        return Err(vec![no_stream(from, at, streams, views)]);
+    };
+    let draft = query::view(select, &streams[stream], view, &mut tables[stream].0)?;
+    Ok((stream, draft))
+}
+
+fn no_stream(name: &str, at: Location, streams: &[Arc<StreamSpec>], views: &[Arc<ViewSpec>]) -> PlanError {
+    if views.iter().any(|v| *v.name == *name) {
+        return PlanError::at(at, format!("`{name}` is a view; views over views are not built yet"));
+    }
+    let names = || streams.iter().map(|s| &*s.name);
+    let hint = match suggest::closest(name, names()) {
+        Some(close) => format!("did you mean `{close}`?"),
+        None if streams.is_empty() => "no stream is configured".to_owned(),
+        None => format!("the streams are {}", names().collect::<Vec<_>>().join(", ")),
+    };
+    PlanError::at(at, format!("there is no stream `{name}`")).hint(Some(hint))
+}
+
+fn finish(spec: &Arc<StreamSpec>, mut columns: Columns, mut drafts: Vec<query::Draft>) -> StreamPlan {
+    for (index, draft) in drafts.iter_mut().enumerate() {
+        draft.index = index;
+        query::finish(draft, &columns);
+    }
+    let time_slot = match &spec.time {
+        crate::spec::TimeSpec::Column { column, .. } => columns.slot(column),
+        crate::spec::TimeSpec::Record => None,
+    };
+    let columns = columns.into_source();
+    for draft in &mut drafts {
+        draft.fingerprint = fingerprint::hash(&fingerprint::text(spec, &columns, draft));
+    }
+    StreamPlan { spec: spec.clone(), columns, time_slot, views: drafts.into_iter().map(Arc::new).collect() }
 }
 
 /// Compiles a subscriber's condition over the columns of a channel's rows.
 ///
-/// - **Limits:** `text` at most 8 KiB and 64 deep.
+/// - **Limits:** `text` at most [`FILTER_MAX_BYTES`], [`WORDS_MAX`] words, 64 deep.
 pub fn filter(text: &str, columns: &[(Arc<str>, Option<ColumnType>)]) -> Result<Filter, PlanError> {
-    let _ = (text, columns);
-    let (message, hint) = ("filters are not compiled yet".to_owned(), None);
-    Err(PlanError { view: None, line: 1, column: 1, message, hint })
+    compile(text, &mut Columns::of_rows(columns))
 }
+
+/// Compiles a subscriber's condition over the records of a stream; also returns the columns that the row must have.
+///
+/// - **Limits:** as [`filter`].
+pub fn stream_filter(text: &str, stream: &StreamSpec) -> Result<(Filter, Vec<SourceColumn>), PlanError> {
+    let mut columns = Columns::of_stream(stream);
+    let filter = compile(text, &mut columns)?;
+    Ok((filter, columns.into_source()))
+}
+
+fn compile(text: &str, columns: &mut Columns) -> Result<Filter, PlanError> {
+    let tree = parse::condition(text)?;
+    let mut lower = lower::Lower::new(columns, None);
+    let node = lower.condition(&tree, "a filter")?;
+    let canonical = node.text(&|slot| format!("{:?}", columns.name(slot)));
+    let equality = node.equalities().into_iter().min_by_key(|(_, values)| values.len());
+    let expr = Expr::new(node);
+    let hash = fingerprint::hash(&canonical);
+    Ok(Filter { columns: expr.slots(), expr, equality, canonical: canonical.into(), hash })
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,10 +8,10 @@ const WORD_MAX: usize = 64;
 
 /// Returns the candidate within a third of the word's length in edits (case counts half), closest first.
 ///
-/// - **Limits:** words past 64 characters have no suggestion.
+/// - **Limits:** words of one character, or more than 64, have no suggestion.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
-    if length == 0 || length > WORD_MAX {
+    if length < 2 || length > WORD_MAX {
         return None;
     }
     let reach = 2 * (length / 3).max(1);
@@ -69,6 +69,7 @@ mod tests {
             ("cuont", Some("count")),
             ("agv", Some("avg")),
             ("orders", None),
+            ("c", None),
             ("", None),
             ("clicks", None),
         ] {
