@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{deps, flights, root, tidy};
+use crate::{deps, flights, kafka, root, tidy};
 
 mod count;
 mod needs;
@@ -45,7 +45,7 @@ struct Suite {
     about: &'static str,
     needs: &'static [&'static str],
     deadline: Duration,
-    run: fn(&mut Bench, Duration) -> Result<Count>,
+    run: fn(&Bench, Duration) -> Result<Count>,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -90,10 +90,9 @@ const SUITES: &[Suite] = &[
     },
 ];
 
-/// What suites share: the folder, and the Kafka that runs while they do.
+/// What suites share.
 struct Bench {
     root: PathBuf,
-    kafka: Option<Kafka>,
     screenshot: bool,
 }
 
@@ -107,18 +106,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let install = args.install || std::env::var("CI").is_ok_and(|v| v == "true" || v == "1");
     needs::ensure(chosen.iter().flat_map(|s| s.needs), install)?;
 
-    let mut bench = Bench { root: root(), kafka: None, screenshot: args.screenshot };
+    let bench = Bench { root: root(), screenshot: args.screenshot };
     let mut table = Vec::new();
     for suite in chosen {
         println!("\n==> {}: {}", suite.name, suite.about);
         let begun = Instant::now();
-        let count = (suite.run)(&mut bench, suite.deadline).unwrap_or_else(|error| {
+        let count = (suite.run)(&bench, suite.deadline).unwrap_or_else(|error| {
             println!("{}: {error:#}", suite.name);
             Count::broken()
         });
         table.push((suite.name, begun.elapsed(), count));
     }
-    bench.kafka.take(); // stops it
     verdict(&table)
 }
 
@@ -160,17 +158,17 @@ impl Bench {
     }
 }
 
-fn fmt(bench: &mut Bench, deadline: Duration) -> Result<Count> {
+fn fmt(bench: &Bench, deadline: Duration) -> Result<Count> {
     suite::check(&mut bench.cargo(&["fmt", "--all", "--check"]), deadline)
 }
 
-fn tidy_(bench: &mut Bench, _: Duration) -> Result<Count> {
+fn tidy_(bench: &Bench, _: Duration) -> Result<Count> {
     tidy::run(&bench.root)?;
     Ok(Count::ok())
 }
 
 /// With `cargo-deny` on the machine, all of `deny.toml`; without it, its licences, bans and sources by our own reading of it.
-fn deny(bench: &mut Bench, deadline: Duration) -> Result<Count> {
+fn deny(bench: &Bench, deadline: Duration) -> Result<Count> {
     if needs::answers("cargo-deny", "--version") {
         return suite::check(&mut bench.cargo(&["deny", "check", "licenses", "bans", "sources"]), deadline);
     }
@@ -178,28 +176,27 @@ fn deny(bench: &mut Bench, deadline: Duration) -> Result<Count> {
     Ok(Count::ok())
 }
 
-fn clippy(bench: &mut Bench, deadline: Duration) -> Result<Count> {
+fn clippy(bench: &Bench, deadline: Duration) -> Result<Count> {
     let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     suite::check(&mut bench.cargo(&arguments), deadline)
 }
 
-fn doc(bench: &mut Bench, deadline: Duration) -> Result<Count> {
+fn doc(bench: &Bench, deadline: Duration) -> Result<Count> {
     let mut cargo = bench.cargo(&["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
     suite::check(cargo.env("RUSTDOCFLAGS", "-D warnings"), deadline)
 }
 
-fn rust(bench: &mut Bench, deadline: Duration) -> Result<Count> {
+fn rust(bench: &Bench, deadline: Duration) -> Result<Count> {
     // Compiled before Kafka starts: a broker that starves on two busy cores while it starts is no test of ours.
     suite::check(&mut bench.cargo(&["test", "--workspace", "--locked", "--no-run"]), deadline)?;
     let flights = flights::table()?;
     let kafka = Kafka::start()?;
     let mut cargo = bench.cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
     cargo.env("WINDROW_TEST_KAFKA", &kafka.address).env("WINDROW_TEST_FLIGHTS", flights);
-    bench.kafka = Some(kafka);
     suite::tests(&mut cargo, deadline)
 }
 
-fn browser(bench: &mut Bench, deadline: Duration) -> Result<Count> {
+fn browser(bench: &Bench, deadline: Duration) -> Result<Count> {
     let folder = bench.root.join("tests/browser");
     suite::check(
         Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder),
@@ -229,20 +226,24 @@ fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
-/// A Kafka of ours that runs as long as this value lives.
+/// A Kafka that runs at least as long as this value lives; one that ran before goes on after.
 struct Kafka {
     address: String,
+    ours: bool,
 }
 
 impl Kafka {
     fn start() -> Result<Self> {
-        Ok(Self { address: crate::kafka::start(None)? })
+        if let Ok(address) = kafka::status() {
+            return Ok(Self { address, ours: false });
+        }
+        Ok(Self { address: kafka::start(None)?, ours: true })
     }
 }
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        if let Err(error) = crate::kafka::stop() {
+        if let Some(error) = self.ours.then(kafka::stop).and_then(Result::err) {
             println!("kafka did not stop: {error:#}");
         }
     }
