@@ -5,7 +5,11 @@ const WINDOW = ["window_start", "window_end", "final", "seq"];
 /** Names that say that adding the values of several keys makes no sense. */
 const NOT_ADDITIVE = /(^|_)(avg|mean|median|min|max|first|last|stddev|percent|pct|ratio|p\d+|delay|price|temp)/;
 
-/** Which columns a channel shows: `keys` (without the window), `values`, `windowed`, `numeric`. */
+/** Names whose large numbers are moments: milliseconds since the epoch. */
+const TIMES = /(^|_)(at_ms|timestamp|watermark|window_start|window_end)$/;
+const TIME_MIN_MS = 1e11; // 1973; what is smaller is a duration
+
+/** Which columns a channel shows: `keys` (without the window), `values`, `windowed`, `numeric`, `times`. */
 export function roles(channel, rows, key) {
   const names = channel.columns?.map((column) => column.name) ?? [];
   for (const row of rows.slice(0, 20)) {
@@ -15,16 +19,25 @@ export function roles(channel, rows, key) {
   const keys = key.filter((name) => name !== "window_start");
   const hidden = windowed ? WINDOW : ["seq", "final"];
   const values = names.filter((name) => !keys.includes(name) && !hidden.includes(name));
-  const numeric = values.filter((name) => isNumeric(channel, rows, name));
-  return { keys, values, windowed, numeric };
+  const types = new Map(channel.columns?.map(({ name, type }) => [name, type]));
+  const times = values.filter((name) => isTime(types.get(name), rows, name));
+  const numeric = values.filter((name) => !times.includes(name) && isNumeric(types.get(name), rows, name));
+  return { keys, values, windowed, numeric, times };
 }
 
-function isNumeric(channel, rows, name) {
+const sample = (rows, name) => rows.find((row) => row[name] !== null && row[name] !== undefined);
+
+function isTime(type, rows, name) {
+  const seen = sample(rows, name);
+  if (!seen || typeof seen[name] !== "number") return false;
+  // `window_start AS hour` is as much a moment as `window_start`.
+  return type === "timestamp" || seen[name] === seen.window_start || (TIMES.test(name) && seen[name] > TIME_MIN_MS);
+}
+
+function isNumeric(type, rows, name) {
   if (name.startsWith("_")) return false;
-  const seen = rows.find((row) => row[name] !== null && row[name] !== undefined);
-  if (seen) return typeof seen[name] === "number";
-  const type = channel.columns?.find((column) => column.name === name)?.type;
-  return ["bigint", "double", "decimal"].includes(type);
+  const seen = sample(rows, name);
+  return seen ? typeof seen[name] === "number" : ["bigint", "double", "decimal"].includes(type);
 }
 
 /** Whether values of several keys may be stacked. */

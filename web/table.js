@@ -29,15 +29,15 @@ export class Table {
   }
 
   /** Sets columns by role (columns.js); the same roles again cost nothing. */
-  shape({ keys, values, windowed, numeric }, metric) {
-    const shape = JSON.stringify([keys, values, windowed, numeric]);
+  shape({ keys, values, windowed, numeric, times }, metric) {
+    const shape = JSON.stringify([keys, values, windowed, numeric, times]);
     this.#columns.forEach((column) => (column.bar = column.name === metric));
     if (shape === this.#shape) return;
     this.#shape = shape;
     this.#columns = [
       ...(windowed ? [{ name: "window_start", label: "window", kind: "window" }] : []),
       ...keys.map((name) => ({ name, label: name, kind: name.startsWith("_") ? "meta" : "key" })),
-      ...values.map((name) => ({ name, label: name, kind: numeric.includes(name) ? "number" : "text", bar: name === metric })),
+      ...values.map((name) => ({ name, label: name, kind: kindOf(name, numeric, times), bar: name === metric })),
       ...(windowed ? [{ name: "final", label: "state", kind: "state" }] : []),
     ];
     if (!this.#columns.some((column) => column.name === this.#sort?.name)) this.#sort = null;
@@ -95,7 +95,7 @@ export class Table {
       const text = write(column, row, nowMs);
       if (td.textContent !== text) {
         td.textContent = text;
-        if (!line.fresh && column.kind !== "window" && nowMs - line.glowed[i] > REST_MS) {
+        if (!line.fresh && !["window", "time"].includes(column.kind) && nowMs - line.glowed[i] > REST_MS) {
           line.glowed[i] = nowMs;
           glow(td);
         }
@@ -123,7 +123,7 @@ export class Table {
 
   /** First click: the usual way for the column; second: the other way; third: as it was. */
   #sortBy({ name, kind }) {
-    const usual = kind === "number" || kind === "window";
+    const usual = ["number", "window", "time"].includes(kind);
     if (this.#sort?.name !== name) this.#sort = { name, down: usual };
     else if (this.#sort.down === usual) this.#sort = { name, down: !usual };
     else this.#sort = null;
@@ -140,7 +140,13 @@ export class Table {
   }
 }
 
+function kindOf(name, numeric, times) {
+  if (times.includes(name)) return "time";
+  return numeric.includes(name) ? "number" : "text";
+}
+
 function write({ name, kind }, row, nowMs) {
+  if (kind === "time" && typeof row[name] === "number") return moment(row[name], 0, nowMs);
   if (kind === "window") return moment(row.window_start, row.window_end - row.window_start, nowMs);
   if (kind === "state") return row.final ? "final" : "open";
   return name.startsWith("_") && typeof row[name] === "number" ? String(row[name]) : cell(row[name]);

@@ -46,7 +46,9 @@ test("a ranking is the largest first and leaves nulls out", () => {
 test("columns know their roles", () => {
   const channel = { name: "v", columns: [{ name: "id", type: "text" }, { name: "count", type: "bigint" }] };
   const found = roles(channel, [row("a", 0, 1)], ["id", "window_start"]);
-  assert.deepEqual(found, { keys: ["id"], values: ["count"], windowed: true, numeric: ["count"] });
+  assert.deepEqual(found, { keys: ["id"], values: ["count"], windowed: true, numeric: ["count"], times: [] });
+  const renamed = roles({}, [{ id: "a", hour: 30, n: 2, window_start: 30, watermark: 1.7e12 }], ["id", "window_start"]);
+  assert.deepEqual([renamed.numeric, renamed.times], [["n"], ["hour", "watermark"]]);
   assert.ok(additive("count") && additive("sum_bytes") && !additive("avg_ms") && !additive("max") && !additive("mean_delay"));
 });
 
