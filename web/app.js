@@ -19,6 +19,7 @@ import { figures } from "./stats.js";
 import { Table, sayMore } from "./table.js";
 
 const DRAW_MS = 120;
+const DRAW_SHARE = 6; // drawing takes at most a sixth of the time, however many rows there are
 const FIGURES_MS = 1000;
 const RANKS_MAX = 8;
 const WINDOW_PX = 22; // the least width of a window in the chart
@@ -33,7 +34,7 @@ const page = {
   choice: new Map(), // by channel: {metric, lines}
   stats: new Rows(),
   drawing: false,
-  drawnMs: 0,
+  drawNextMs: 0,
   answered: false,
 };
 
@@ -119,7 +120,7 @@ function refilter(where) {
 
 /** A click on a key of the legend. */
 function pick(row) {
-  const where = condition(look().keys, row);
+  const where = condition(lookAt([row]).keys, row);
   filter.set(where);
   refilter(where);
 }
@@ -134,26 +135,27 @@ function choose(change) {
 function draw() {
   if (page.drawing) return;
   page.drawing = true;
-  const wait = Math.max(0, page.drawnMs + DRAW_MS - performance.now());
+  const wait = Math.max(0, page.drawNextMs - performance.now());
   setTimeout(() => requestAnimationFrame(drawNow), wait);
 }
 
 function drawNow() {
   page.drawing = false;
-  page.drawnMs = performance.now();
-  const look = lookAt(page.rows.values());
+  const beganMs = performance.now();
+  const rows = page.rows.values();
+  const look = lookAt(rows);
   table.shape(look, look.metric);
   const options = { isLog: page.rows.isLog, metric: look.metric, nowMs: Date.now() };
   const beyond = table.render(page.rows.entries(), options);
   sayMore(by("more"), beyond, page.rows);
-  sayAbout(look);
-  filter.hint(example(look));
+  sayAbout(look, rows[0]);
+  filter.hint(example(look, rows[0]));
   const waiting = page.answered ? "No rows match yet. New ones appear here by themselves." : "Waiting for the first rows …";
   sayEmpty(page.rows.size === 0 ? waiting : null);
-  drawChart(look);
+  drawChart(look, rows);
+  const doneMs = performance.now();
+  page.drawNextMs = doneMs + Math.max(DRAW_MS, (doneMs - beganMs) * DRAW_SHARE);
 }
-
-const look = () => lookAt(page.rows.values());
 
 /** The roles of the channel's columns, and what the reader chose to see of them. */
 function lookAt(rows) {
@@ -164,8 +166,7 @@ function lookAt(rows) {
   return { ...found, metric, lines: chosen.lines ?? (metric !== null && !additive(metric)) };
 }
 
-function drawChart({ keys, windowed, numeric, metric, lines }) {
-  const rows = page.rows.values();
+function drawChart({ keys, windowed, numeric, metric, lines }, rows) {
   by("chart-card").hidden = metric === null || rows.length === 0;
   if (by("chart-card").hidden) return;
   say(by("chart-title"), windowed ? "Windows over time" : `Largest ${metric}`);
@@ -189,8 +190,7 @@ function drawMetrics(numeric, metric) {
   if (select.value !== metric) select.value = metric;
 }
 
-function sayAbout({ keys, windowed }) {
-  const [first] = page.rows.values();
+function sayAbout({ keys, windowed }, first) {
   const lengthMs = windowed && first ? first.window_end - first.window_start : 0;
   const per = [...keys, ...(windowed ? [lengthMs ? `${span(lengthMs)} window` : "window"] : [])].join(" and ");
   const what = page.rows.isLog ? "the newest records" : per ? `one row per ${per}` : "";
@@ -204,8 +204,7 @@ function sayEmpty(text) {
 }
 
 /** A condition that fits this channel, for the empty box. */
-function example({ keys, numeric }) {
-  const [row] = page.rows.values();
+function example({ keys, numeric }, row) {
   if (row && keys.length > 0 && !keys[0].startsWith("_")) return condition(keys.slice(0, 1), row);
   return numeric.length > 0 ? `${numeric[0]} > 10` : "a condition in SQL";
 }

@@ -8,6 +8,7 @@ import { cell, compact, moment, span } from "./format.js";
 import { KEYS_MAX } from "./series.js";
 import { drawBars, drawLines, drawRanking, grid } from "./marks.js";
 
+const SLOTS_MIN = 12; // a young chart grows from its right edge
 const RANK_PX = 30;
 const EDGE = { top: 12, right: 8, bottom: 26, left: 46 };
 
@@ -79,22 +80,24 @@ export class Chart {
     const box = { x: EDGE.left, y: EDGE.top, width: width - EDGE.left - EDGE.right, height: height - EDGE.top - EDGE.bottom };
     const ink = { line: this.#style("--line"), soft: this.#style("--soft"), card: this.#style("--card") };
     const y = grid(context, box, Math.min(0, ...lows), Math.max(...tops, 0), ink, compact);
-    const step = box.width / Math.max(windows.length, 1);
-    this.#plot = { x: box.x, step, count: windows.length };
-    this.#times(context, box, step, ink);
+    const step = box.width / Math.max(windows.length, SLOTS_MIN);
+    const x = box.x + box.width - step * windows.length;
+    this.#plot = { x, step, count: windows.length };
+    this.#times(context, box, ink);
     if (this.#hover !== null && windows[this.#hover]) {
       context.fillStyle = this.#style("--sunken");
-      context.fillRect(box.x + this.#hover * step, box.y, step, box.height);
+      context.fillRect(x + this.#hover * step, box.y, step, box.height);
     }
     const rest = this.#style("--series-rest");
     // Bars stand in the order of colours, so that they don't change places when ranks do.
     const order = this.#slots.filter((id) => id !== null && colours.has(id));
-    (lines ? drawLines : drawBars)(context, { windows, order, colours, rest, x: box.x, step, y, ink });
+    (lines ? drawLines : drawBars)(context, { windows, order, colours, rest, x, step, y, ink });
     this.#describe(windows, keys);
   }
 
-  #times(context, box, step, ink) {
+  #times(context, box, ink) {
     const { windows, lengthMs } = this.#data.series;
+    const { x: left, step } = this.#plot;
     const every = Math.max(1, Math.ceil(84 / step));
     context.fillStyle = ink.soft;
     context.textAlign = "center";
@@ -103,7 +106,7 @@ export class Chart {
     for (let i = windows.length - 1; i >= 0; i -= every) {
       const text = moment(windows[i].start, lengthMs, now);
       const half = context.measureText(text).width / 2;
-      const x = Math.min(box.x + (i + 0.5) * step, box.x + box.width - half);
+      const x = Math.min(left + (i + 0.5) * step, box.x + box.width - half);
       if (x - half >= 0) context.fillText(text, x, box.y + box.height + 9);
     }
   }
