@@ -47,20 +47,17 @@ pub(super) fn read(log: Reader<'_>) -> (Kind, LogConfig) {
             },
         },
     };
-    belongs(&log, kind);
+    forgotten_kind(&log);
     log.finish();
     (kind, config)
 }
 
-/// Keys of the other kind are a sign that `kind` was forgotten.
-fn belongs(log: &Reader<'_>, kind: Kind) {
-    let (others, name): (&[&'static str], _) = match kind {
-        Kind::Embedded => (&["bootstrap_servers", "properties"], "kafka"),
-        Kind::Kafka => (&["directory", "sync"], "embedded"),
-    };
-    for key in others {
-        if log.has(key) {
-            log.wrong(key, format!("`{key}` belongs to kind = \"{name}\""), None);
+/// Keys of Kafka without a `kind` are a sign that it was forgotten; with a `kind`, keys of the other one may stay, so that
+/// moving from one log to the other is a change of one line.
+fn forgotten_kind(log: &Reader<'_>) {
+    for key in ["bootstrap_servers", "properties"] {
+        if !log.has("kind") && log.has(key) {
+            log.wrong(key, format!("`{key}` needs kind = \"kafka\""), None);
         }
     }
 }

@@ -229,7 +229,6 @@ lateness = "${SECRET}"
         expect![[r#"
             w.toml:1:1: `app` is needed with kind = "kafka"
               hint: write app = "clicks" in the first line: consumer group and prefix of internal topics
-            w.toml:4:13: `directory` belongs to kind = "embedded"
             w.toml:5:21: `bootstrap_servers` must be host:port, or several with commas between
             w.toml:6:19: `commit_interval` must be from 5ms to 5s, not "10s"
             w.toml:8:12: property `group.id` cannot be set
