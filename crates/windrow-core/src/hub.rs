@@ -146,9 +146,7 @@ pub struct Channel {
 
 impl Channel {
     /// Makes an empty channel that is not live yet: rows fill the table, changes are not recorded.
-    ///
-    /// - **Shape:** `epoch` is the [`stable_hash`] of the topic's name and id.
-    pub fn new(options: ChannelOptions, epoch: u64) -> Self {
+    pub fn new(options: ChannelOptions) -> Self {
         Self {
             shape: Shape {
                 keys: KeyWriter::new(&options.key_names),
@@ -156,7 +154,7 @@ impl Channel {
                 windowed: options.windowed,
             },
             fields: RowFields::new(&options.columns),
-            epoch,
+            epoch: 0,
             table: Table::new(options.table_max_bytes),
             recent: VecDeque::new(),
             ring: Ring::new(options.ring_max_bytes),
@@ -168,6 +166,12 @@ impl Channel {
             arena: Bump::new(),
             options,
         }
+    }
+
+    /// Says what is read: the [`stable_hash`] of the topic's name and id, and where each partition begins.
+    pub fn begin(&mut self, epoch: u64, partitions: impl IntoIterator<Item = (i32, i64)>) {
+        self.epoch = epoch;
+        partitions.into_iter().for_each(|(partition, offset)| self.partition(partition, offset));
     }
 
     /// Adds a partition that is read from `offset` on.
@@ -259,6 +263,12 @@ impl Channel {
         *known = next.max(*known);
     }
 
+    /// Says that records below `offset` were lost before they could be read: nobody can resume across.
+    pub fn partition_gap(&mut self, partition: i32, offset: i64) {
+        self.advance(partition, offset);
+        self.ring.begin(partition, offset);
+    }
+
     /// Ends a commit: watchers of [`Tick::Now`] may be told everything up to here. Returns the filters that have news.
     pub fn commit(&mut self) -> Vec<FilterId> {
         self.mark();
@@ -300,6 +310,12 @@ impl Channel {
     /// Takes a watcher one step forward, towards the mark of its tick.
     pub fn pull(&mut self, watch: &mut Watch) -> Pulled {
         let mark = self.marks[watch.tick as usize].clone();
+        self.pull_to(watch, &mark)
+    }
+
+    /// Takes a watcher one step forward, towards the last commit.
+    pub fn pull_now(&mut self, watch: &mut Watch) -> Pulled {
+        let mark = self.marks[Tick::Now as usize].clone();
         self.pull_to(watch, &mark)
     }
 

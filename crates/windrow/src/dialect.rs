@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
+use windrow_core::hub::Tick;
+
 use crate::{
     config::{Limits, ListenerConfig},
-    hub::{ChannelKind, Hub},
+    hub::{ChannelKind, Fault, Hub, Request, StartFrom},
     stats::Stats,
 };
 
@@ -38,9 +40,21 @@ impl Gateway {
         match &self.listener.channels {
             Some(names) => names.iter().any(|n| n == channel),
             None if channel.starts_with('_') => self.listener.bind.ip().is_loopback(),
-            None => {
-                self.hub.channels().iter().any(|c| c.kind == ChannelKind::View && c.name.as_ref() == channel)
-            }
+            None => self.hub.kind(channel) == Some(ChannelKind::View),
         }
+    }
+
+    /// Compiles a request for a channel that this listener serves; others are as if they were not there.
+    pub fn request(
+        &self,
+        channel: &str,
+        filter: Option<&str>,
+        from: StartFrom,
+        tick: Tick,
+    ) -> Result<Request, Fault> {
+        if !self.serves(channel) {
+            return Err(Fault::new("unknown_channel", format!("there is no channel {channel}")));
+        }
+        self.hub.request(channel, filter, from, tick)
     }
 }

@@ -7,6 +7,8 @@ pub mod config;
 pub mod dialect;
 pub mod hub;
 pub mod log;
+mod reader;
+pub mod session;
 pub mod stats;
 pub mod topics;
 pub mod worker;

@@ -16,7 +16,10 @@ use std::{
 use bumpalo::Bump;
 
 use super::step::Step;
-use crate::value::{Datum, Value};
+use crate::{
+    sql::Filter,
+    value::{Datum, Value},
+};
 
 /// A compiled filter over the columns of a channel.
 pub trait Rule: fmt::Debug + Send + Sync {
@@ -26,6 +29,21 @@ pub trait Rule: fmt::Debug + Send + Sync {
     fn equality(&self) -> Option<(usize, &[Value])>;
     /// Tells whether a row matches; only TRUE is true.
     fn holds<'a>(&self, row: &[Datum<'a>], arena: &'a Bump) -> bool;
+}
+
+impl Rule for Filter {
+    fn text(&self) -> &str {
+        &self.canonical
+    }
+
+    fn equality(&self) -> Option<(usize, &[Value])> {
+        self.equality.as_ref().map(|(column, values)| (*column, values.as_slice()))
+    }
+
+    fn holds<'a>(&self, row: &[Datum<'a>], arena: &'a Bump) -> bool {
+        // An unreadable row has no columns and matches nothing, whatever the condition says of NULLs.
+        !row.is_empty() && self.expr.holds(row, arena)
+    }
 }
 
 /// How often a watcher wants news.
@@ -62,6 +80,13 @@ impl Tick {
 /// One distinct filter of one channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FilterId(u32);
+
+impl FilterId {
+    /// Returns a small number, used again after the filter is forgotten.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// The channel has as many filters without an equality as it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

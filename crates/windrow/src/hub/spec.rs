@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use windrow_core::{
     plan::{Shape, StreamPlan},
-    spec::StreamSpec,
+    position::stable_hash,
+    spec::{Format, StreamSpec},
     value::ColumnType,
 };
 
@@ -64,6 +65,8 @@ pub struct ChannelSpec {
     pub kind: ChannelKind,
     /// Where rows come from.
     pub source: Source,
+    /// What decides the meaning of the rows: positions of another fingerprint are not taken up.
+    pub fingerprint: u64,
     /// Columns that filters may name, in order; `None` = any type.
     pub columns: Vec<(Arc<str>, Option<ColumnType>)>,
     /// Columns that name a row.
@@ -123,6 +126,9 @@ impl ChannelSpec {
         let spec = &plan.spec;
         let mut columns: Vec<(Arc<str>, Option<ColumnType>)> =
             STREAM_COLUMNS.iter().map(|(n, t)| ((*n).into(), Some(*t))).collect();
+        if spec.format == Format::Text {
+            columns.push(("_value".into(), Some(ColumnType::Text)));
+        }
         let declared = spec.columns.iter().map(|(n, t)| (n.clone(), Some(*t)));
         let planned = plan.columns.iter().map(|c| (c.name.clone(), c.ty));
         let latest = spec.latest_by.iter().map(|n| (n.clone(), None));
@@ -139,6 +145,7 @@ impl ChannelSpec {
             name: spec.name.clone(),
             kind: ChannelKind::Stream,
             source: Source::Stream { spec: spec.clone() },
+            fingerprint: stable_hash(spec.latest_by.iter().map(|name| name.as_bytes())),
             columns,
             key_names,
             windowed: false,
@@ -171,6 +178,7 @@ impl ChannelSpec {
             name: of.spec.name.clone(),
             kind: ChannelKind::View,
             source,
+            fingerprint: of.fingerprint,
             columns,
             key_names: of.key_names.clone(),
             windowed: of.is_windowed(),
@@ -186,6 +194,7 @@ impl ChannelSpec {
             name: name.into(),
             kind: ChannelKind::View,
             source: Source::Local,
+            fingerprint: 0,
             columns: keys.chain(columns.iter().map(|(n, t)| ((*n).into(), Some(*t)))).collect(),
             key_names,
             windowed: false,

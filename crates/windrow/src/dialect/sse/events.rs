@@ -1,0 +1,231 @@
+//! Events: the body of one SSE response.
+//!
+//! **In** the subscriptions of one request. **Out** bytes, whenever the connection takes some: a head of its own, shared
+//! members, an end.
+//! **Invariant:** every event's data is one line; the id names a position of every channel, in the order of the request, and
+//! stands only on events after which all of them are known to hold.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::body::{Bytes, HttpBody};
+use hyper::body::Frame;
+use tokio::time::{Instant, Sleep};
+use windrow_core::value::write_text;
+
+use crate::{
+    dialect::Gateway,
+    hub::{Bell, Fault, Message, Rung, Seat, SessionGuard, Subscription},
+    session::POSITION_EVERY,
+    stats::Counter,
+};
+
+/// The id after which nothing more will come.
+pub(super) const TERMINAL_ID: &str = "end";
+/// When browsers come back after a lost connection.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The body.
+pub(super) struct Events {
+    bell: Arc<Bell>,
+    guard: SessionGuard,
+    channels: Vec<(Box<str>, Box<Subscription>)>,
+    news: Rung,
+    out: VecDeque<Bytes>,
+    ended: bool,
+    timer: Pin<Box<Sleep>>,
+    spoke: Instant,
+    frames: Arc<Counter>,
+}
+
+impl Events {
+    pub(super) fn new(gateway: &Gateway) -> Self {
+        let bell: Arc<Bell> = Arc::default();
+        let listener: Arc<str> = gateway.listener.name.as_str().into();
+        let retry = format!("retry: {}\n\n", RETRY.as_millis());
+        Self {
+            guard: gateway.hub.enter(&listener, &bell),
+            frames: gateway.stats.counter(("listener", listener, None), "frames", ""),
+            bell,
+            channels: Vec::new(),
+            news: Rung::default(),
+            out: VecDeque::from([retry.into()]),
+            ended: false,
+            timer: Box::pin(tokio::time::sleep(POSITION_EVERY)),
+            spoke: Instant::now(),
+        }
+    }
+
+    /// Returns the seat of the next channel.
+    pub(super) fn next_seat(&self) -> Seat {
+        Seat { bell: self.bell.clone(), number: self.channels.len() as u32 }
+    }
+
+    pub(super) fn add(&mut self, channel: &str, subscription: Box<Subscription>) {
+        self.news.add(self.channels.len());
+        self.channels.push((channel.into(), subscription));
+    }
+
+    /// Takes one message of the channels that have news.
+    fn pull(&mut self) {
+        let mut left = Rung::default();
+        for seat in 0..self.channels.len() {
+            if !self.news.has(seat) {
+                continue;
+            }
+            if !self.out.is_empty() {
+                left.add(seat);
+                continue;
+            }
+            if let Some(message) = self.channels[seat].1.next() {
+                left.add(seat);
+                self.tell(seat, message);
+            }
+        }
+        self.news = left;
+    }
+
+    fn tell(&mut self, seat: usize, message: Message) {
+        let mut data = b"{\"channel\":".to_vec();
+        write_text(&self.channels[seat].0, &mut data);
+        data.push(b',');
+        match message {
+            Message::Snapshot { rows, more, reset, at } => {
+                let key = self.channels[seat].1.key_names();
+                data.extend_from_slice(b"\"key\":[");
+                for (i, name) in key.iter().enumerate() {
+                    if i > 0 {
+                        data.push(b',');
+                    }
+                    write_text(name, &mut data);
+                }
+                data.extend_from_slice(if reset { b"],\"reset\":true," } else { b"]," });
+                data.extend_from_slice(b"\"snapshot\":");
+                let tail = if more { ",\"more\":true}" } else { "}" };
+                self.event("snapshot", at.is_some(), data, rows, tail);
+            }
+            Message::Rows { members, at } => self.event("rows", at.is_some(), data, members, "}"),
+            Message::Dropped { count, at } => {
+                data.extend_from_slice(format!("\"dropped\":{count}").as_bytes());
+                self.event("dropped", at.is_some(), data, Bytes::new(), "}");
+            }
+            Message::End(fault) => {
+                data.extend_from_slice(b"\"error\":");
+                fault.write_json(&mut data);
+                self.fault(&fault, data);
+            }
+        }
+    }
+
+    /// Tells a fault and ends; a client that was slow may come back, others find the end at their next request.
+    fn fault(&mut self, fault: &Fault, data: Vec<u8>) {
+        let id = if fault.code == "slow" { "" } else { "id: end\n" };
+        debug_assert!(id.is_empty() || id.contains(TERMINAL_ID));
+        let mut head = format!("event: fault\n{id}data: ").into_bytes();
+        head.extend_from_slice(&data);
+        head.extend_from_slice(b"}\n\n");
+        self.out.push_back(head.into());
+        self.frames.add(1);
+        self.ended = true;
+    }
+
+    fn event(&mut self, name: &str, has_id: bool, data: Vec<u8>, body: Bytes, tail: &str) {
+        let mut head = format!("event: {name}\n").into_bytes();
+        if has_id {
+            self.write_id(&mut head);
+        }
+        head.extend_from_slice(b"data: ");
+        head.extend_from_slice(&data);
+        let tail = Bytes::from(format!("{tail}\n\n"));
+        self.out.extend([head.into(), body, tail].into_iter().filter(|piece: &Bytes| !piece.is_empty()));
+        self.frames.add(1);
+        self.spoke = Instant::now();
+    }
+
+    /// Writes `id:` with the last position of every channel; one that has none yet begins anew.
+    fn write_id(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"id: ");
+        for (seat, (_, subscription)) in self.channels.iter().enumerate() {
+            if seat > 0 {
+                out.push(b'.');
+            }
+            if let Some(at) = subscription.at().filter(|_| !subscription.in_snapshot()) {
+                out.extend_from_slice(&at);
+            }
+        }
+        out.push(b'\n');
+    }
+
+    /// Says something if nothing was said for long: the positions, or a comment where there are none.
+    fn heartbeat(&mut self, now: Instant) {
+        if self.spoke + POSITION_EVERY > now {
+            return;
+        }
+        let mut told = false;
+        for (_, subscription) in &mut self.channels {
+            told |= subscription.position().is_some();
+        }
+        let mut line = Vec::new();
+        if told {
+            self.write_id(&mut line);
+            line.push(b'\n');
+        } else {
+            line.extend_from_slice(b":\n\n");
+        }
+        self.out.push_back(line.into());
+        self.spoke = now;
+    }
+
+    fn goodbye(&mut self) {
+        let after_ms = self.guard.goodbye().reconnect_after.as_millis();
+        let text = format!(
+            "event: bye\nretry: {after_ms}\ndata: {{\"code\":\"draining\",\"reconnect_after_ms\":{after_ms}}}\n\n"
+        );
+        self.out.push_back(text.into());
+        self.ended = true;
+    }
+}
+
+impl HttpBody for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        loop {
+            if let Some(piece) = self.out.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(rung) = self.bell.poll(cx) {
+                self.news.merge(rung);
+                if rung.is_goodbye() {
+                    self.goodbye();
+                }
+                continue;
+            }
+            if self.news.any_seat() {
+                self.pull();
+                continue;
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            self.heartbeat(now);
+            let next = self.spoke + POSITION_EVERY;
+            self.timer.as_mut().reset(next);
+        }
+    }
+}
