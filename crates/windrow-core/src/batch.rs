@@ -13,12 +13,14 @@ use bytes::Bytes;
 pub use self::{
     builder::{BatchBuilder, assign_offset, control_batch},
     codec::Compression,
+    head::BatchHead,
     murmur2::murmur2,
     record::{Headers, Record, Records},
 };
 
 mod builder;
 mod codec;
+mod head;
 mod murmur2;
 mod record;
 #[cfg(test)]
@@ -34,6 +36,9 @@ const HEADER_BYTES: usize = 61;
 const PREFIX_BYTES: usize = 12;
 /// The CRC covers everything from here.
 const CRC_FROM: usize = 21;
+
+/// Past base offset, length, leader epoch, magic, CRC and attributes.
+const LAST_OFFSET_DELTA_AT: usize = 23;
 
 const ATTRIBUTE_CODEC: i16 = 0b111;
 const ATTRIBUTE_LOG_APPEND_TIME: i16 = 1 << 3;
@@ -134,7 +139,7 @@ impl Batch {
     /// - **Cost:** one pass of CRC, one over the records' lengths; one allocation when compressed, none otherwise.
     pub fn parse(bytes: &Bytes) -> Result<(Self, usize), BatchError> {
         let have = bytes.len();
-        let mut head = Head(bytes);
+        let mut head = head::Fields(bytes);
         let (Some(base_offset), Some(length)) = (head.i64(), head.i32()) else {
             return Err(BatchError::Incomplete { have, need: HEADER_BYTES });
         };
@@ -314,31 +319,5 @@ impl Batch {
         let mut records = self.records();
         records.skip_to(offset);
         records
-    }
-}
-
-/// Reads big-endian fields off the front of a header.
-struct Head<'a>(&'a [u8]);
-
-impl Head<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*field)
-    }
-    fn i8(&mut self) -> Option<i8> {
-        self.take().map(i8::from_be_bytes)
-    }
-    fn i16(&mut self) -> Option<i16> {
-        self.take().map(i16::from_be_bytes)
-    }
-    fn i32(&mut self) -> Option<i32> {
-        self.take().map(i32::from_be_bytes)
-    }
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_be_bytes)
-    }
-    fn i64(&mut self) -> Option<i64> {
-        self.take().map(i64::from_be_bytes)
     }
 }

@@ -18,6 +18,8 @@ pub struct BatchBuilder {
     bytes: Vec<u8>,
     record: Vec<u8>,
     count: i32,
+    /// Offset of the next record, from the base.
+    next_delta: i32,
     base_timestamp_ms: i64,
     max_timestamp_ms: i64,
 }
@@ -30,6 +32,7 @@ impl BatchBuilder {
             bytes: vec![0; HEADER_BYTES],
             record: Vec::new(),
             count: 0,
+            next_delta: 0,
             base_timestamp_ms: -1,
             max_timestamp_ms: -1,
         }
@@ -53,7 +56,7 @@ impl BatchBuilder {
         record.clear();
         record.push(0);
         put_varint(record, timestamp_ms.wrapping_sub(base_timestamp_ms));
-        put_varint(record, i64::from(self.count));
+        put_varint(record, i64::from(self.next_delta));
         put_field(record, key);
         put_field(record, value);
         let headers = headers.into_iter();
@@ -62,15 +65,25 @@ impl BatchBuilder {
             put_field(record, Some(name.as_bytes()));
             put_field(record, value);
         }
-        if self.bytes.len() + self.record.len() + 5 > BATCH_MAX_BYTES {
-            return Err(BatchError::TooLarge { offset: i64::from(self.count) });
+        if self.bytes.len() + self.record.len() + 5 > BATCH_MAX_BYTES || self.next_delta == i32::MAX {
+            return Err(BatchError::TooLarge { offset: i64::from(self.next_delta) });
         }
         put_field(&mut self.bytes, Some(&self.record));
         let first = self.count == 0;
         self.max_timestamp_ms = if first { timestamp_ms } else { self.max_timestamp_ms.max(timestamp_ms) };
         self.base_timestamp_ms = base_timestamp_ms;
         self.count += 1;
+        self.next_delta += 1;
         Ok(())
+    }
+
+    /// Leaves a hole of `offsets` before the next record, as compaction does; `false` when the batch cannot span it.
+    pub fn skip(&mut self, offsets: i64) -> bool {
+        let next = i64::from(self.next_delta).checked_add(offsets).and_then(|next| i32::try_from(next).ok());
+        if let Some(next) = next {
+            self.next_delta = next;
+        }
+        next.is_some()
     }
 
     /// Returns the number of records so far.
@@ -138,7 +151,7 @@ impl BatchBuilder {
         head.push(2);
         head.extend([0; 4]);
         head.extend((codec.id() | flags).to_be_bytes());
-        head.extend((self.count - 1).max(0).to_be_bytes());
+        head.extend((self.next_delta - 1).max(0).to_be_bytes());
         head.extend(self.base_timestamp_ms.to_be_bytes());
         head.extend(self.max_timestamp_ms.to_be_bytes());
         head.extend(producer_id.to_be_bytes());

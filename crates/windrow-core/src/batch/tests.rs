@@ -147,6 +147,17 @@ fn compaction_leaves_holes_and_empty_batches() {
     let bytes = patched(&sample(Compression::None), 23, &9_i32.to_be_bytes());
     let (batch, _) = Batch::parse(&bytes).unwrap();
     assert_eq!((batch.len(), batch.last_offset()), (3, 16));
+    let mut builder = BatchBuilder::new(Compression::None);
+    for hole in [0, 3] {
+        assert!(builder.skip(hole));
+        builder.push(0, None, None, []).unwrap();
+    }
+    assert!(!builder.skip(i64::from(i32::MAX)));
+    let bytes = builder.build(100, -1, -1, -1, false);
+    let (batch, _) = Batch::parse(&bytes).unwrap();
+    assert_eq!(batch.records().map(|r| r.offset).collect::<Vec<_>>(), [100, 104]);
+    let head = BatchHead::read(&bytes).unwrap();
+    assert_eq!((head.base_offset, head.last_offset, head.max_timestamp_ms), (100, 104, 0));
     let empty = BatchBuilder::new(Compression::None).build(5, -1, -1, -1, false);
     let (batch, _) = Batch::parse(&empty).unwrap();
     assert!(batch.is_empty() && batch.records().next().is_none());
