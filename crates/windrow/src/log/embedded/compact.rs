@@ -33,7 +33,8 @@ pub(super) fn pass(state: &State, partition: &Arc<Partition>, now_ms: i64) -> Re
 /// Compacts a partition.
 pub(super) fn run(state: &State, partition: &Arc<Partition>, now_ms: i64) -> Result<()> {
     let (newest, end) = newest(state, partition)?;
-    let stays = |offset: i64, key: Option<&[u8]>, tombstone_ms: Option<i64>| match key.map(|k| newest.get(k)) {
+    let stays = |offset: i64, key: Option<&[u8]>, tombstone_ms: Option<i64>| match key.map(|k| newest.get(k))
+    {
         // Only an import brings records without a key; nothing replaces them.
         None => true,
         Some(Some(newest)) if *newest > offset => false,
@@ -120,7 +121,9 @@ fn rewrite(
     if changed || gone.len() > 1 {
         let first = span.map(|(first, _)| first);
         // One write must not name a key twice: the new batch replaces an old one of the same offset.
-        gone.iter().filter(|base| Some(**base) != first).for_each(|base| write.remove(partition.place, *base));
+        gone.iter()
+            .filter(|base| Some(**base) != first)
+            .for_each(|base| write.remove(partition.place, *base));
         if let Some(first) = first {
             let mut bytes = builder.build_vec();
             windrow_core::batch::assign_offset(&mut bytes, first);

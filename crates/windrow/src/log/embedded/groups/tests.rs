@@ -154,9 +154,9 @@ fn an_overdue_answer_loses_the_partitions_and_fences() {
             b -
             b assigned t[1]
             a ok
-            a t[1] is no longer this member's in group g
+            a fenced: t[1] is no longer this member's in group g
             a lost t[1]
-            a t[1] is no longer this member's in group g
+            a fenced: t[1] is no longer this member's in group g
             a ok
         "#]],
     );
@@ -181,7 +181,7 @@ fn a_ticket_from_before_does_not_hold_when_a_partition_comes_back() {
             a revoked t[1]
             a assigned t[1]
             a ok
-            a t[1] is no longer this member's in group g
+            a fenced: t[1] is no longer this member's in group g
         "#]],
     );
 }
@@ -202,7 +202,7 @@ fn an_instance_that_comes_again_replaces_the_former_at_once() {
         expect![[r#"
             a assigned t[0] t[1]
             b assigned t[0] t[1]
-            a no longer a member of group g
+            a fenced: no longer a member of group g
             a lost t[0] t[1]
             a replaced
         "#]],
