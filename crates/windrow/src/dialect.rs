@@ -12,6 +12,8 @@ use crate::{
     stats::Stats,
 };
 
+pub mod dashboard;
+pub mod http;
 pub mod sse;
 pub mod websocket;
 

@@ -5,10 +5,12 @@
 pub mod bench;
 pub mod config;
 pub mod dialect;
+pub mod gateway;
 pub mod hub;
 pub mod log;
 mod reader;
 pub mod session;
+pub mod publish;
 pub mod stats;
 pub mod topics;
 pub mod worker;
