@@ -80,7 +80,8 @@ fn too_many_digits(text: &str) -> Result<usize, Refusal> {
 
 /// A channel that this listener does not serve is told like one that is not there: its name is nobody's business.
 fn unserved(gateway: &Gateway, channel: &str) -> Refusal {
-    let served = gateway.hub.channels().iter().map(|c| &*c.name).filter(|name| gateway.serves(name));
+    let channels = gateway.hub.channels();
+    let served = channels.iter().map(|c| &*c.name).filter(|name| gateway.serves(name));
     let mut fault = Fault::new("unknown_channel", format!("there is no channel {channel:?}"));
     fault.hint =
         windrow_core::suggest::closest(channel, served).map(|close| format!("did you mean `{close}`?"));
