@@ -4,7 +4,7 @@
 //! every mistake at once, each with its place and, where we can tell, a way out.
 //! **Before** this file: the configuration. **After** it: `engine` (runs plans) and `hub` (runs filters).
 //!
-//! In data order: `parse` → `clauses` → `query` → `lower` (with `columns`, `literal`, `call`, `aggregate`, `window`).
+//! In data order: `parse` → `clauses` → `query` (`outputs`, `window`, `rows`) → `lower` (`columns`, `operators`, `call`, `aggregate`, `agree`).
 //!
 //! **Invariant:** text that nests or grows past its bounds is refused before it is parsed; nothing in here panics.
 //! **Not here:** evaluation (`expr`).
@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod aggregate;
+mod agree;
 mod call;
 mod clauses;
 mod columns;
@@ -29,8 +30,13 @@ mod dialect;
 mod fingerprint;
 mod literal;
 mod lower;
+mod operators;
+mod outputs;
 mod parse;
+mod patterns;
+mod place;
 mod query;
+mod rows;
 mod types;
 mod window;
 
@@ -155,7 +161,7 @@ fn no_stream(name: &str, at: Location, streams: &[Arc<StreamSpec>], views: &[Arc
 fn finish(spec: &Arc<StreamSpec>, mut columns: Columns, mut drafts: Vec<query::Draft>) -> StreamPlan {
     for (index, draft) in drafts.iter_mut().enumerate() {
         draft.index = index;
-        query::finish(draft, &columns);
+        rows::finish(draft, &columns);
     }
     let time_slot = match &spec.time {
         crate::spec::TimeSpec::Column { column, .. } => columns.slot(column),
@@ -196,4 +202,4 @@ fn compile(text: &str, columns: &mut Columns) -> Result<Filter, PlanError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

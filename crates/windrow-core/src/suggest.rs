@@ -11,7 +11,7 @@ const WORD_MAX: usize = 64;
 /// - **Limits:** words of one character, or more than 64, have no suggestion.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
-    if length < 2 || length > WORD_MAX {
+    if !(2..=WORD_MAX).contains(&length) {
         return None;
     }
     let reach = 2 * (length / 3).max(1);

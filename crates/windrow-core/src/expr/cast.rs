@@ -51,7 +51,7 @@ fn to_bigint<'a>(value: Datum<'a>, arena: &'a Bump) -> Datum<'a> {
     match to_number(value, arena) {
         Datum::Int(i) => Datum::Int(i),
         Datum::Float(f) => {
-            let whole = f.round_ties_even();
+            let whole = f.round();
             // 2^63 itself is a double, and the first that is too large.
             let bound = 2_f64.powi(63);
             if whole >= -bound && whole < bound { Datum::Int(whole as i64) } else { Datum::Null }

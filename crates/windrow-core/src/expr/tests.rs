@@ -1,1 +1,414 @@
+//! Expressions in, values out; folding and evaluation agree.
 
+use std::sync::Arc;
+
+use bumpalo::Bump;
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use crate::{
+    sql::tests::expression,
+    value::{ColumnType, Datum},
+};
+
+const DOCUMENT: &str = r#" {"a": {"b": [1, 2.5, "drei", null, true, {"x": 1}]}, "n": 12345678901234567890, "d": 1, "d": 2, "ü\n": "\u00fc"} "#;
+
+/// The row of every table below.
+fn row() -> Vec<(&'static str, ColumnType, Datum<'static>)> {
+    vec![
+        ("i", ColumnType::Bigint, Datum::Int(5)),
+        ("big", ColumnType::Bigint, Datum::Int(i64::MAX)),
+        ("f", ColumnType::Double, Datum::Float(2.5)),
+        ("t", ColumnType::Text, Datum::Text("Straße")),
+        ("b", ColumnType::Boolean, Datum::Bool(true)),
+        ("j", ColumnType::Json, Datum::Json(DOCUMENT)),
+        ("ts", ColumnType::Timestamp, Datum::Timestamp(1_700_000_000_123)),
+        ("n", ColumnType::Number, Datum::Null),
+        ("nt", ColumnType::Text, Datum::Null),
+        ("nb", ColumnType::Boolean, Datum::Null),
+        // A value of another type than the column's never gets here; this is what must not panic all the same.
+        ("odd", ColumnType::Number, Datum::Text("x")),
+    ]
+}
+
+fn evaluate(text: &str) -> String {
+    let columns: Vec<_> = row().iter().map(|(name, ty, _)| (Arc::from(*name), Some(*ty))).collect();
+    let values: Vec<_> = row().iter().map(|(_, _, value)| *value).collect();
+    let expr = expression(text, &columns).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let arena = Bump::new();
+    match expr.eval(&values, &arena) {
+        Datum::Timestamp(ms) => format!("timestamp {ms}"),
+        value => {
+            let mut json = Vec::new();
+            value.write_json(&mut json);
+            String::from_utf8(json).unwrap()
+        }
+    }
+}
+
+/// Evaluates what is left of each ` => `, and expects what is right of it.
+#[track_caller]
+fn check(table: Expect) {
+    let texts = table.data.lines().filter_map(|line| line.trim().split_once(" => ")).map(|(text, _)| text);
+    let actual: String = texts.map(|text| format!("{text} => {}\n", evaluate(text))).collect();
+    table.assert_eq(&actual);
+}
+
+#[test]
+fn logic_has_three_values() {
+    check(expect![[r#"
+            b AND nb => null
+            NOT b AND nb => false
+            b OR nb => true
+            NOT b OR nb => null
+            NOT nb => null
+            nb AND nb => null
+            nb IS NULL => true
+            nb IS NOT NULL => false
+            nb IS TRUE => false
+            nb IS NOT TRUE => true
+            b IS FALSE => false
+            nb IS UNKNOWN => true
+            n = n => null
+            n <> 1 => null
+            n IS DISTINCT FROM 1 => true
+            n IS NOT DISTINCT FROM NULL => true
+            i IS DISTINCT FROM 5.0 => false
+            odd = 1 => null
+            odd IS DISTINCT FROM 1 => true
+            odd + 1 => null
+        "#]]);
+}
+
+#[test]
+fn members_and_ranges() {
+    check(expect![[r#"
+            i IN (1, 5) => true
+            i IN (5.0) => true
+            i IN (1, 2) => false
+            i IN (1, NULL) => null
+            i IN (5, NULL) => true
+            i NOT IN (1, NULL) => null
+            n IN (1) => null
+            i IN (1, n) => null
+            i IN (n, f * 2) => true
+            t IN ('a', 'Straße') => true
+            odd IN (1, 2) => null
+            i BETWEEN 5 AND 6 => true
+            i NOT BETWEEN 5 AND 6 => false
+            i BETWEEN 6 AND n => false
+            i BETWEEN 1 AND n => null
+            big IN (9223372036854775808, 9223372036854775807) => true
+            big = 9223372036854775807.0 => false
+        "#]]);
+}
+
+#[test]
+fn integers_are_exact_and_division_is_by_value() {
+    check(expect![[r#"
+            i + 2 => 7
+            i - 7 => -2
+            i * 3 => 15
+            i / 5 => 1
+            i / 2 => 2.5
+            -7 / 2 => -3.5
+            div(-7, 2) => -3
+            div(7.5, 2) => 3
+            i % 3 => 2
+            -7 % 3 => -1
+            f % 2 => 0.5
+            i / 0 => null
+            i % 0 => null
+            f / 0 => null
+            div(i, 0) => null
+            1e308 * 10 => null
+            big + 1 => 9223372036854775808
+            big * big => 85070591730234615847396907784232501249
+            -big - 2 => -9223372036854775809
+            (big + 1) - 1 => 9223372036854775807
+            big * big * big => null
+            -9223372036854775808 => -9223372036854775808
+            i + f => 7.5
+            i + n => null
+            - f => -2.5
+            abs(-9223372036854775808) => 9223372036854775808
+            1_000 + 1 => 1001
+            ts + interval '1 second' => timestamp 1700000001123
+            ts - ts => 0
+            ts - 123 => timestamp 1700000000000
+        "#]]);
+}
+
+#[test]
+fn rounding_is_half_away_from_zero_on_the_written_digits() {
+    check(expect![[r#"
+            round(2.5) => 3
+            round(-2.5) => -3
+            round(2.675, 2) => 2.68
+            round(1.005, 2) => 1.01
+            round(-1.005, 2) => -1.01
+            round(9.999, 2) => 10
+            round(99.5) => 100
+            round(1234.5, -2) => 1200
+            round(i, 2) => 5
+            round(1250, -2) => 1300
+            round(-1250, -2) => -1300
+            round(0.1, 20) => 0.1
+            round(1e22, 2) => 1e+22
+            round(1.5e-7, 8) => 1.5e-7
+            round(n, 2) => null
+            floor(-2.5) => -3
+            ceil(-2.5) => -2
+            ceiling(2.1) => 3
+            floor(i) => 5
+            greatest(1, f, n) => 2.5
+            least(i, f) => 2.5
+        "#]]);
+}
+
+#[test]
+fn text_counts_characters() {
+    check(expect![[r#"
+            length(t) => 6
+            upper(t) => "STRASSE"
+            lower('ÄB') => "äb"
+            t || '!' || i || f || b => "Straße!52.5true"
+            t || nt => null
+            concat(t, nt, i) => "Straße5"
+            substr(t, 5) => "ße"
+            substr(t, 2, 3) => "tra"
+            substring(t FROM 2 FOR 1) => "t"
+            substr(t, 0, 2) => "S"
+            substr(t, 9) => ""
+            substr(t, 1, -1) => null
+            trim('  x ') => "x"
+            trim(LEADING 'S' FROM t) => "traße"
+            ltrim('xxa', 'x') => "a"
+            rtrim(' a ') => " a"
+            btrim('xax', 'x') => "a"
+            replace(t, 'ß', 'ss') => "Strasse"
+            replace(t, '', 'x') => "Straße"
+            starts_with(t, 'Str') => true
+            ends_with(t, 'ße') => true
+            contains(t, 'tr') => true
+            lower(nt) => null
+            char_length('') => 0
+        "#]]);
+}
+
+#[test]
+fn patterns_match_the_whole_text_and_expressions_a_part() {
+    assert_eq!(evaluate("'x\ny' LIKE 'x_y'"), "true");
+    check(expect![[r#"
+            t LIKE 'Str%' => true
+            t LIKE '%ße' => true
+            t LIKE '%tra%' => true
+            t LIKE 'Straße' => true
+            t LIKE 'S_r%e' => true
+            t LIKE '_____' => false
+            t LIKE 'str%' => false
+            t ILIKE 'STR%' => true
+            t NOT LIKE '%' => false
+            nt LIKE '%' => null
+            t LIKE NULL => null
+            '50%' LIKE '50\%' => true
+            'a.c' LIKE 'a.c' => true
+            'abc' LIKE 'a.c' => false
+            'a_c' LIKE 'a!_c' ESCAPE '!' => true
+            t ~ '^S' => true
+            t ~* '^s' => true
+            t !~ 'x' => true
+            regexp_like(t, 'RA', 'i') => true
+            t ~ 'ra.e$' => true
+            t ~~ 'S%' => true
+        "#]]);
+}
+
+#[test]
+fn choices_take_the_first_that_holds() {
+    check(expect![[r#"
+            CASE WHEN nb THEN 1 WHEN b THEN 2 ELSE 3 END => 2
+            CASE WHEN NOT b THEN 1 END => null
+            CASE i WHEN 1 THEN 'a' WHEN 5.0 THEN 'b' END => "b"
+            CASE n WHEN NULL THEN 1 ELSE 2 END => 2
+            coalesce(n, i, 1) => 5
+            coalesce(n, n) => null
+            nullif(i, 5) => null
+            nullif(i, 6) => 5
+            nullif(n, 1) => null
+        "#]]);
+}
+
+#[test]
+fn casts_are_null_when_there_is_no_such_form() {
+    check(expect![[r#"
+            CAST('12' AS bigint) => 12
+            ' 12 '::bigint => 12
+            '12.5'::bigint => 13
+            'x'::bigint => null
+            2.5::bigint => 3
+            3.5::bigint => 4
+            1e19::bigint => null
+            '1e3'::double => 1000
+            'inf'::double => null
+            i::text => "5"
+            f::text => "2.5"
+            b::text => "true"
+            ts::text => "2023-11-14T22:13:20.123Z"
+            n::text => null
+            '2023-11-14T22:13:20Z'::timestamp => timestamp 1700000000000
+            '2023-11-14T23:13:20.5+01:00'::timestamp => timestamp 1700000000500
+            'x'::timestamp => null
+            1700000000000::timestamp => timestamp 1700000000000
+            timestamp '2023-11-14T22:13:20Z' => timestamp 1700000000000
+            'TRUE'::boolean => true
+            0::boolean => false
+            '1'::boolean => null
+            '[1, 2]'::json => [1, 2]
+            '{'::json => null
+            j->'a'->'b'->0 = '1'::json::bigint => true
+            '1.50'::number => 1.5
+            b::bigint => 1
+        "#]]);
+}
+
+#[test]
+fn paths_reach_into_documents() {
+    assert_eq!(evaluate("j->>'ü\n' = 'ü'"), "true");
+    check(expect![[r#"
+            j->'a' => {"b": [1, 2.5, "drei", null, true, {"x": 1}]}
+            j->'a'->'b'->0 => 1
+            j->'a'->'b'->>1 => "2.5"
+            j->'a'->'b'->2 => "drei"
+            j->'a'->'b'->>2 => "drei"
+            j->'a'->'b'->3 => null
+            j->'a'->'b'->-1 => {"x": 1}
+            j->'a'->'b'->(-1)->'x' + 1 => 2
+            j->'a'->'b'->9 => null
+            j->'a'->'b'->-9 => null
+            j->'missing' => null
+            j->0 => null
+            j->'n' => 12345678901234567890
+            j->>'n' => "12345678901234567890"
+            j->'d' => 2
+            j->'d' > 1 => true
+            j->>'a' || '!' => "{\"b\": [1, 2.5, \"drei\", null, true, {\"x\": 1}]}!"
+            json_array(i, t, n, b, j->'a'->'b'->5) => [5,"Straße",null,true,{"x": 1}]
+            json_object('id', t, 'n': n) => {"id":"Straße","n":null}
+            json_object('x': json_array()) => {"x":[]}
+            json_object(nt, 1, 'y', 2) => {"y":2}
+        "#]]);
+}
+
+#[test]
+fn times_are_cut_to_units() {
+    check(expect![[r#"
+            date_trunc('second', ts) => timestamp 1700000000000
+            date_trunc('hour', ts) => timestamp 1699999200000
+            date_trunc('day', ts)::text => "2023-11-14T00:00:00Z"
+            date_trunc('week', ts)::text => "2023-11-13T00:00:00Z"
+            date_trunc('week', 0::timestamp)::text => "1969-12-29T00:00:00Z"
+            date_trunc('day', (-1)::timestamp)::text => "1969-12-31T00:00:00Z"
+            ts > '2023-11-14T22:13:20Z' => true
+            ts BETWEEN '2023-11-14T00:00:00Z' AND '2023-11-15T00:00:00Z' => true
+            ts = 1700000000123 => true
+        "#]]);
+}
+
+/// A number, a text or a condition, over the columns i, f, t, b.
+fn any_expression() -> impl Strategy<Value = String> {
+    let number = prop::sample::select(vec!["i", "f", "7", "0", "-2.5", "9223372036854775807", "NULL"])
+        .prop_map(str::to_owned);
+    let number = number.prop_recursive(3, 12, 2, |inner| {
+        let two = (inner.clone(), inner.clone());
+        prop_oneof![
+            (two, "[-+*/%]").prop_map(|((a, b), op)| format!("({a} {op} {b})")),
+            inner.clone().prop_map(|a| format!("abs({a})")),
+            inner.clone().prop_map(|a| format!("round({a}, 1)")),
+            (inner.clone(), inner).prop_map(|(a, b)| format!("coalesce({a}, {b})")),
+        ]
+    });
+    let text = prop::sample::select(vec!["t", "'a%'", "''", "'Äx'"]).prop_map(str::to_owned);
+    let text = text.prop_recursive(2, 6, 2, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} || {b})")),
+            inner.clone().prop_map(|a| format!("upper({a})")),
+            inner.prop_map(|a| format!("substr({a}, 2)")),
+        ]
+    });
+    let leaf = prop_oneof![
+        (number.clone(), number.clone(), "(=|<>|<|<=|>|>=)").prop_map(|(a, b, op)| format!("{a} {op} {b}")),
+        (number.clone(), number.clone()).prop_map(|(a, b)| format!("{a} BETWEEN {b} AND 9")),
+        (number.clone(), number.clone()).prop_map(|(a, b)| format!("{a} IN (1, {b}, 5)")),
+        (number.clone(), number).prop_map(|(a, b)| format!("{a} IS DISTINCT FROM {b}")),
+        (text.clone(), text.clone()).prop_map(|(a, b)| format!("{a} = {b}")),
+        text.prop_map(|a| format!("{a} LIKE 'a_%'")),
+        Just("b".to_owned()),
+        Just("true".to_owned()),
+    ];
+    leaf.prop_recursive(3, 16, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} AND {b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} OR {b})")),
+            inner.clone().prop_map(|a| format!("(NOT {a})")),
+            inner.clone().prop_map(|a| format!("({a} IS NULL)")),
+            (inner.clone(), inner.clone(), inner)
+                .prop_map(|(a, b, c)| format!("(CASE WHEN {a} THEN {b} ELSE {c} END)")),
+        ]
+    })
+}
+
+proptest! {
+    /// The same text with constants in the place of its columns folds to the value it has over the row.
+    #[test]
+    fn folding_is_evaluation(
+        text in any_expression(),
+        i in prop::option::of(-3_i64..6),
+        f in prop::option::of(-1.5_f64..3.0),
+        t in prop::option::of("[aÄx%]{0,3}"),
+        b in prop::option::of(any::<bool>()),
+    ) {
+        let types = [("i", ColumnType::Bigint), ("f", ColumnType::Double), ("t", ColumnType::Text), ("b", ColumnType::Boolean)];
+        let columns: Vec<_> = types.iter().map(|(name, ty)| (Arc::from(*name), Some(*ty))).collect();
+        let row = [
+            i.map_or(Datum::Null, Datum::Int),
+            f.map_or(Datum::Null, Datum::Float),
+            t.as_deref().map_or(Datum::Null, Datum::Text),
+            b.map_or(Datum::Null, Datum::Bool),
+        ];
+        let shown = |v: Option<String>| v.unwrap_or_else(|| "NULL".to_owned());
+        let constants = [
+            ("i", shown(i.map(|i| format!("({i})")))),
+            ("f", shown(f.map(|f| format!("({f:?})")))),
+            ("t", shown(t.clone().map(|t| format!("'{t}'")))),
+            ("b", shown(b.map(|b| b.to_string()))),
+        ];
+        let folded: String = words(&text)
+            .map(|word| constants.iter().find(|(name, _)| *name == word).map_or(word, |(_, value)| value))
+            .collect();
+        let arena = Bump::new();
+        let over_row = expression(&text, &columns).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let over_nothing = expression(&folded, &columns).unwrap_or_else(|e| panic!("{folded}: {e}"));
+        prop_assert!(over_nothing.slots().is_empty());
+        let (one, other) = (over_row.eval(&row, &arena), over_nothing.eval(&[], &arena));
+        prop_assert!(one == other, "{text} is {one:?}, {folded} is {other:?}");
+    }
+}
+
+/// Cuts a text into words and what is between them; quoted text stays whole.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        let end = match first {
+            '\'' => rest[1..].find('\'').map_or(rest.len(), |i| i + 2),
+            c if c.is_alphanumeric() => {
+                rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
+            }
+            c => c.len_utf8(),
+        };
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        Some(word)
+    })
+}

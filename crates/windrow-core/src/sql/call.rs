@@ -95,17 +95,21 @@ pub(super) fn call_arguments(
     if let Some(clause) = list.clauses.first() {
         return Err(format!("`{clause}` inside a call is not part of this language"));
     }
-    let argument = |arg| match arg {
-        &ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ref e)) => Ok(Argument::Expr(e)),
-        &ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard) => Ok(Argument::Star),
-        &ast::FunctionArg::ExprNamed {
-            ref name,
-            arg: ast::FunctionArgExpr::Expr(ref value),
-            operator: ast::FunctionArgOperator::Colon | ast::FunctionArgOperator::Value,
+    Ok((list.args.iter().map(argument).collect::<Result<_, _>>()?, list.duplicate_treatment))
+}
+
+fn argument(argument: &ast::FunctionArg) -> Result<Argument<'_>, String> {
+    use ast::{FunctionArg, FunctionArgExpr, FunctionArgOperator};
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Ok(Argument::Expr(e)),
+        FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => Ok(Argument::Star),
+        FunctionArg::ExprNamed {
+            name,
+            arg: FunctionArgExpr::Expr(value),
+            operator: FunctionArgOperator::Colon | FunctionArgOperator::Value,
         } => Ok(Argument::Named(name, value)),
         _ => Err("named arguments are not part of this language".to_owned()),
-    };
-    Ok((list.args.iter().map(argument).collect::<Result<_, _>>()?, list.duplicate_treatment))
+    }
 }
 
 /// Returns the plain arguments of a call; `None` when it has others.

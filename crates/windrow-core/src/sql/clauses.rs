@@ -5,7 +5,7 @@ use sqlparser::{
     tokenizer::Location,
 };
 
-use super::{PlanError, lower::place};
+use super::{PlanError, place::place};
 use crate::spec::StreamSpec;
 
 /// Returns the one SELECT of a query.

@@ -64,6 +64,13 @@ pub(super) fn streams() -> Vec<Arc<StreamSpec>> {
     vec![Arc::new(stream("clicks")), Arc::new(flights), Arc::new(lines)]
 }
 
+/// Compiles any expression over the columns of a row.
+pub(crate) fn expression(text: &str, columns: &[(Arc<str>, Option<ColumnType>)]) -> Result<Expr, PlanError> {
+    let mut columns = Columns::of_rows(columns);
+    let tree = parse::condition(text)?;
+    Ok(Expr::new(lower::Lower::new(&mut columns, None).lower(&tree)?.node))
+}
+
 /// Plans views named v0, v1, …, one per query.
 fn planned(queries: &[&str]) -> Result<Vec<StreamPlan>, Vec<PlanError>> {
     let views: Vec<_> = queries.iter().enumerate().map(|(i, sql)| view(&format!("v{i}"), sql)).collect();

@@ -5,7 +5,7 @@
 
 use sqlparser::ast::{self, DateTimeField, Expr as Ast, Value as Literal};
 
-use super::{PlanError, call::arguments, lower::place};
+use super::{PlanError, call::arguments, place::place};
 use crate::plan::Shape;
 
 /// Longest window: a hundred years.
