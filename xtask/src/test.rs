@@ -204,7 +204,7 @@ fn browser(bench: &Bench, deadline: Duration) -> Result<Count> {
     )?;
     suite::check(&mut bench.cargo(&["build", "--package", "windrow", "--locked"]), deadline)?;
     let binary = target(&bench.root).join("debug/windrow");
-    let mut node = Command::new("node");
+    let mut node = Command::new(needs::node(&target(&bench.root))?);
     node.args(["--test", "--test-reporter=spec"]).args(test_files(&folder)?).current_dir(&folder);
     node.env("WINDROW_BIN", binary).env("WINDROW_CHROMIUM", needs::chromium()?);
     if bench.screenshot {

@@ -1,10 +1,13 @@
 //! Needs: the programs a suite runs on, found or installed.
 //!
 //! **In** names of needs. **Out** nothing, or an error that holds the one command to run. **Invariant:** system packages are
-//! installed only when asked (`--install`, `CI=true`). **Not here:** user-level packages (npm, pip, Maven), which suites fetch
-//! themselves below `target/` and `node_modules/`.
+//! installed only when asked (`--install`, `CI=true`). **Not here:** other user-level packages (npm, pip, Maven), which suites
+//! fetch themselves below `target/` and `node_modules/`.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -69,6 +72,32 @@ pub(super) fn chromium() -> Result<String> {
     Ok(String::from_utf8_lossy(&which.stdout).trim().to_owned())
 }
 
+/// The browser tests move time by hand with node's own mock timers.
+const NODE_MIN: u32 = 20;
+
+/// Returns a node that is new enough: the machine's, or one that npm brings into `target/node`.
+pub(super) fn node(target: &Path) -> Result<PathBuf> {
+    let home = target.join("node");
+    let own = home.join("node_modules/.bin/node");
+    if let Some(found) = [PathBuf::from("node"), own.clone()].into_iter().find(|program| node_is_new(program))
+    {
+        return Ok(found);
+    }
+    std::fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "node@22", "--prefix"]).arg(&home).stdin(Stdio::null());
+    let status = npm.status().context("npm does not start")?;
+    ensure!(status.success() && node_is_new(&own), "npm did not bring node {NODE_MIN} or newer: {status}");
+    Ok(own)
+}
+
+fn node_is_new(program: &Path) -> bool {
+    let version = Command::new(program).arg("--version").output().map(|o| o.stdout).unwrap_or_default();
+    let version = String::from_utf8_lossy(&version);
+    let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
+    major.is_some_and(|major| major >= NODE_MIN)
+}
+
 /// Tells whether the program runs and answers.
 pub(super) fn answers(program: &str, argument: &str) -> bool {
     let mut command = Command::new(program);
@@ -79,18 +108,7 @@ pub(super) fn answers(program: &str, argument: &str) -> bool {
 impl Need {
     fn met(&self) -> bool {
         self.programs.iter().any(|program| answers(program, self.version))
-            && (self.name != "node" || node_is_new())
     }
-}
-
-/// The browser tests move time by hand with node's own mock timers.
-const NODE_MIN: u32 = 20;
-
-fn node_is_new() -> bool {
-    let version = Command::new("node").arg("--version").output().map(|o| o.stdout).unwrap_or_default();
-    let version = String::from_utf8_lossy(&version);
-    let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
-    major.is_some_and(|major| major >= NODE_MIN)
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {
