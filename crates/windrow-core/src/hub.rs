@@ -336,8 +336,7 @@ impl Channel {
         let taken = &news[..step::width(news)];
         let (from, to) = (taken[0].no, taken[taken.len() - 1].no);
         let at_mark = taken.len() == news.len();
-        watch.touched += taken.len() as u64;
-        watch.no = if at_mark { mark.no } else { to };
+        let count = taken.len() as u64;
         let made =
             slot.steps.iter().find(|(f, t, _)| (*f, *t) == (from, to)).map(|(_, _, step)| step.clone());
         let step = match made {
@@ -350,6 +349,8 @@ impl Channel {
                 step
             }
         };
+        watch.touched += count;
+        watch.no = if at_mark { mark.no } else { to };
         Pulled::Step(step, if at_mark { self.at(watch.filter, mark) } else { None })
     }
 
@@ -357,10 +358,8 @@ impl Channel {
     pub fn waiting_bytes(&self, watch: &Watch) -> u64 {
         let Some(slot) = self.filters.get(watch.filter) else { return 0 };
         let told = slot.touches.partition_point(|touch| touch.no <= watch.no);
-        let told_bytes = match told.checked_sub(1).and_then(|i| slot.touches.get(i)) {
-            Some(touch) => touch.bytes_total,
-            None => slot.touches.front().map_or(slot.bytes_total, |first| first.bytes_total),
-        };
+        let last_told = told.checked_sub(1).and_then(|i| slot.touches.get(i));
+        let told_bytes = last_told.map_or(slot.trimmed_bytes, |touch| touch.bytes_total);
         slot.bytes_total - told_bytes
     }
 

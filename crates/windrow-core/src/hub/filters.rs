@@ -120,6 +120,8 @@ pub(crate) struct Slot {
     pub(crate) touches: VecDeque<Touch>,
     /// Number of the last touch that was trimmed.
     pub(crate) trimmed_no: u64,
+    /// Bytes of all touches up to that one.
+    pub(crate) trimmed_bytes: u64,
     /// Touches since the filter exists.
     pub(crate) touched: u64,
     /// Bytes of those.
@@ -208,6 +210,7 @@ impl Filters {
             question,
             touches: VecDeque::new(),
             trimmed_no: 0,
+            trimmed_bytes: 0,
             touched: 0,
             bytes_total: 0,
             steps: VecDeque::new(),
@@ -336,7 +339,7 @@ impl Filters {
     pub(crate) fn trim(&mut self, first_no: u64) {
         for slot in self.slots.iter_mut().flatten() {
             while let Some(touch) = slot.touches.front().filter(|touch| touch.no < first_no) {
-                slot.trimmed_no = touch.no;
+                (slot.trimmed_no, slot.trimmed_bytes) = (touch.no, touch.bytes_total);
                 slot.touches.pop_front();
             }
             if slot.touches.is_empty() {
