@@ -64,6 +64,11 @@ const FUNCTIONS: [Signature; 23] = [
 const SPECIAL: [&str; 8] =
     ["mod", "regexp_like", "json_object", "date_trunc", "trim", "substr", "substring", "tumble"];
 
+/// The names of all functions but the aggregates.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|signature| signature.0).chain(SPECIAL)
+}
+
 /// An argument of a call.
 #[derive(Debug)]
 pub(super) enum Argument<'e> {

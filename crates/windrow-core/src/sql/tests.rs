@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod bounds;
+mod docs;
 mod errors;
 mod filters;
 
