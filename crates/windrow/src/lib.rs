@@ -8,6 +8,7 @@ pub mod dialect;
 pub mod gateway;
 pub mod hub;
 pub mod log;
+pub mod pipeline;
 pub mod publish;
 mod reader;
 pub mod session;
