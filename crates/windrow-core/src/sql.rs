@@ -194,7 +194,7 @@ fn compile(text: &str, columns: &mut Columns) -> Result<Filter, PlanError> {
     let tree = parse::condition(text)?;
     let mut lower = lower::Lower::new(columns, None);
     let node = lower.condition(&tree, "a filter")?;
-    let canonical = node.text(&|slot| format!("{:?}", columns.name(slot)));
+    let canonical = node.text(&|slot| fingerprint::quoted(&columns.name(slot)));
     let equality = node.equalities().into_iter().min_by_key(|(_, values)| values.len());
     let expr = Expr::new(node);
     let hash = fingerprint::hash(&canonical);

@@ -80,6 +80,7 @@ pub(crate) enum Step {
     Element(i64),
 }
 
+/// The names are part of canonical texts, so of fingerprints: a renamed one is another view to a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Function {
     Abs,

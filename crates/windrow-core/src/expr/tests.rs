@@ -315,6 +315,41 @@ fn times_are_cut_to_units() {
         "#]]);
 }
 
+#[test]
+fn canonical_texts_are_pinned_because_fingerprints_hash_them() {
+    let columns: Vec<_> = row().iter().map(|(name, ty, _)| (Arc::from(*name), Some(*ty))).collect();
+    let texts = [
+        "NOT (b AND nb) OR i IS NULL OR nb IS TRUE OR b IS NOT FALSE",
+        "i = 1 OR 2 = i OR i IN (4, 3)",
+        "i IN (n, 1, NULL) AND f BETWEEN 1 AND 2.50 AND i IS DISTINCT FROM 5",
+        "t LIKE 'a\\%%' OR t ILIKE 'b' OR t ~ 'c' OR t ~* 'd''e'",
+        "-i + 1 * 2 - i / 3 % f",
+        "CASE i WHEN 1 THEN t || '!' END",
+        "CASE WHEN b THEN 1 ELSE 2.0 END",
+        "json_array(j->'a', j->>0, i::text, t::timestamp, ts = '2023-11-14T22:13:20Z')",
+        "json_object('a', coalesce(n, nullif(i, 1)), 'b', greatest(i, 1), 'c', least(i, 1), 'd', concat(t, t))",
+        "json_array(abs(i), ceil(f), floor(f), round(f), round(f, 2), div(i, 2), date_trunc('week', ts))",
+        "json_array(lower(t), upper(t), length(t), replace(t, 'a', 'b'), substr(t, 1, 2), trim(t), ltrim(t, 'x'))",
+        "json_array(starts_with(t, 'a'), ends_with(t, 'a'), contains(t, 'a'), '{}'::json)",
+    ];
+    let shown: String =
+        texts.iter().map(|text| format!("{}\n", expression(text, &columns).unwrap())).collect();
+    expect![[r#"
+        (not((#4 AND #9)) OR is_null(#0) OR is_true(#9) OR not(is_false(#4)))
+        in(#0; 1, 2, 3, 4)
+        (in(#0, #7; 1, NULL) AND between(#2, 1, 2.5) AND distinct(#0, 5))
+        (like(#3, 'a\%%') OR ilike(#3, 'b') OR regex(#3, 'c') OR iregex(#3, 'd''e'))
+        (((0 - #0) + 2) - ((#0 / 3) % #2))
+        switch(#0, 1, (#3 || '!'), NULL)
+        case(#4, 1, 2)
+        jsonarray((#5->'a'), (#5->>0), text(#0), timestamp(#3), (#6 = timestamp 1700000000000))
+        jsonobject('a', coalesce(#7, nullif(#0, 1)), 'b', greatest(#0, 1), 'c', least(#0, 1), 'd', concatall(#3, #3))
+        jsonarray(abs(#0), ceil(#2), floor(#2), round(#2), round(#2, 2), div(#0, 2), date_trunc[604800000-259200000](#6))
+        jsonarray(lower(#3), upper(#3), length(#3), replace(#3, 'a', 'b'), substr(#3, 1, 2), trim[true,true](#3), trim[true,false](#3, 'x'))
+        jsonarray(startswith(#3, 'a'), endswith(#3, 'a'), contains(#3, 'a'), json '{}')
+    "#]].assert_eq(&shown);
+}
+
 /// A number, a text or a condition, over the columns i, f, t, b.
 fn any_expression() -> impl Strategy<Value = String> {
     let number = prop::sample::select(vec!["i", "f", "7", "0", "-2.5", "9223372036854775807", "NULL"])

@@ -58,7 +58,15 @@ impl Aggregates {
 pub(super) fn call_text(call: &AggregateCall, name: &dyn Fn(usize) -> String) -> String {
     let argument = call.argument.as_ref().map_or_else(|| "*".to_owned(), |e| e.text(name));
     let filter = call.filter.as_ref().map(|e| format!(" filter {}", e.text(name))).unwrap_or_default();
-    format!("{}({argument}){filter}", format!("{:?}", call.kind).to_lowercase())
+    let name = match call.kind {
+        AggregateKind::Count => "count",
+        AggregateKind::CountDistinct => "count_distinct",
+        AggregateKind::Sum => "sum",
+        AggregateKind::Min => "min",
+        AggregateKind::Max => "max",
+        AggregateKind::Avg => "avg",
+    };
+    format!("{name}({argument}){filter}")
 }
 
 /// The type of an aggregate's result, given its argument's.

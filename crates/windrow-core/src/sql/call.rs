@@ -321,7 +321,7 @@ impl Lower<'_> {
             let hint = "a view depends on its records alone; their time is _timestamp".to_owned();
             return self.error(message).hint(Some(hint));
         }
-        let names: Vec<&str> = FUNCTIONS.iter().map(|s| s.0).chain(SPECIAL).chain(aggregate::NAMES).collect();
+        let names: Vec<&str> = names().chain(aggregate::NAMES).collect();
         self.error(message).hint(did_you_mean(name, &names))
     }
 }

@@ -4,8 +4,8 @@
 
 use super::aggregate::call_text;
 use crate::{
-    plan::{SourceColumn, ViewPlan},
-    spec::StreamSpec,
+    plan::{Shape, SourceColumn, ViewPlan},
+    spec::{Format, StreamSpec, TimeSpec, TimeUnit},
 };
 
 /// Hashes a text: FNV-1a, 64 bits.
@@ -16,27 +16,57 @@ pub(super) fn hash(text: &str) -> u64 {
 
 /// Writes all that decides what a view's state means.
 pub(super) fn text(stream: &StreamSpec, columns: &[SourceColumn], view: &ViewPlan) -> String {
-    let named = |slot: usize| columns.get(slot).map_or_else(|| format!("#{slot}"), column);
+    let source = |slot: usize| columns.get(slot).map_or_else(|| format!("#{slot}"), column);
     let row = |slot: usize| format!("#{slot}");
     let mut lines = vec![
-        format!("topic {} {:?} {:?} {:?}", stream.topic, stream.format, stream.key_format, stream.time),
-        format!("shape {:?}", view.shape),
+        format!("topic {} {}", stream.topic, time(&stream.time)),
+        format!("key {} value {}", format(stream.key_format), format(stream.format)),
+        shape(view.shape),
     ];
-    lines.extend(view.filter.iter().map(|filter| format!("where {}", filter.text(&named))));
-    lines.extend(view.keys.iter().map(|key| format!("key {} = {}", key.name, key.expr.text(&named))));
-    lines.extend(view.aggregates.iter().map(|call| format!("aggregate {}", call_text(call, &named))));
+    lines.extend(view.filter.iter().map(|filter| format!("where {}", filter.text(&source))));
+    lines.extend(view.keys.iter().map(|key| format!("key {} = {}", key.name, key.expr.text(&source))));
+    lines.extend(view.aggregates.iter().map(|call| format!("aggregate {}", call_text(call, &source))));
     lines.extend(view.outputs.iter().map(|output| {
-        let over_row = !view.keys.is_empty() || !view.aggregates.is_empty();
-        format!(
-            "output {} = {}",
-            output.name,
-            if over_row { output.expr.text(&row) } else { output.expr.text(&named) }
-        )
+        let stateless = view.shape == Shape::Stateless;
+        let text = if stateless { output.expr.text(&source) } else { output.expr.text(&row) };
+        format!("output {} = {text}", output.name)
     }));
     lines.extend(view.having.iter().map(|having| format!("having {}", having.text(&row))));
     lines.join("\n")
 }
 
+/// Writes a name so that it cannot be taken for anything else.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 fn column(column: &SourceColumn) -> String {
-    format!("{:?}:{}", column.name, column.ty.map_or("any", |ty| ty.name()))
+    format!("{}:{}", quoted(&column.name), column.ty.map_or("any", |ty| ty.name()))
+}
+
+fn shape(shape: Shape) -> String {
+    match shape {
+        Shape::Stateless => "stateless".to_owned(),
+        Shape::Running => "running".to_owned(),
+        Shape::Tumbling { size_ms } => format!("tumble {size_ms} ms"),
+    }
+}
+
+fn format(format: Format) -> &'static str {
+    match format {
+        Format::Text => "text",
+        Format::Json => "json",
+    }
+}
+
+fn time(time: &TimeSpec) -> String {
+    let TimeSpec::Column { column, unit } = time else { return "time of the record".to_owned() };
+    let unit = match unit {
+        TimeUnit::Seconds => "s",
+        TimeUnit::Millis => "ms",
+        TimeUnit::Micros => "us",
+        TimeUnit::Nanos => "ns",
+        TimeUnit::Rfc3339 => "rfc3339",
+    };
+    format!("time {} {unit}", quoted(column))
 }

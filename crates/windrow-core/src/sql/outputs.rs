@@ -17,10 +17,12 @@ use super::{
     query::Planner,
     rows::{Key, slots_text},
 };
-use crate::{expr::Node, value::ColumnType};
+use crate::{expr::Node, plan::Shape, value::ColumnType};
 
 /// Names that every row may carry beside what is selected.
 const RESERVED: [&str; 4] = ["window_start", "window_end", "final", "seq"];
+/// Names that are the key of a row of a view without state.
+pub(super) const POSITION: [&str; 3] = ["_topic", "_partition", "_offset"];
 /// Longest name of an output.
 const NAME_MAX_BYTES: usize = 255;
 /// Most outputs of a view.
@@ -155,9 +157,7 @@ impl Planner<'_> {
             let own = matches!(item.ast, Ast::Identifier(ident) if *ident.value == *item.name);
             let message = if item.name.is_empty() || item.name.len() > NAME_MAX_BYTES {
                 format!("an output's name has 1 to {NAME_MAX_BYTES} bytes, this {}", item.name.len())
-            } else if RESERVED.contains(&&*item.name)
-                && !(own && self.is_windowed() && item.name.starts_with("window"))
-            {
+            } else if self.is_reserved(&item.name, own) {
                 format!("`{}` is a name that rows carry by themselves", item.name)
             } else if !seen.insert(item.name.clone()) {
                 format!("two outputs are named `{}`", item.name)
@@ -167,6 +167,13 @@ impl Planner<'_> {
             self.errors
                 .push(PlanError::at(item.at, message).hint(Some("write … AS another_name".to_owned())));
         }
+    }
+
+    /// Whether rows carry the name by themselves; `own` = it is selected under it.
+    fn is_reserved(&self, name: &str, own: bool) -> bool {
+        let own_window = own && self.is_windowed() && name.starts_with("window");
+        let position = self.shape == Shape::Stateless && POSITION.contains(&name) && !own;
+        position || (RESERVED.contains(&name) && !own_window)
     }
 
     pub(super) fn check_topic_key(&mut self, items: &[Item<'_>]) {

@@ -18,7 +18,7 @@ use super::{
     clauses,
     columns::Columns,
     lower::{Lower, Window},
-    outputs::{Item, Output, star_place},
+    outputs::{Item, Output, POSITION, star_place},
     place::{place, shown},
     rows::{self, Key, RowSlots, slots_text},
     window,
@@ -112,7 +112,7 @@ impl Planner<'_> {
             .collect();
         let mut key_names: Vec<Arc<str>> = keys.iter().map(|k| k.name.clone()).collect();
         match self.shape {
-            Shape::Stateless => key_names.extend(["_topic", "_partition", "_offset"].map(Arc::from)),
+            Shape::Stateless => key_names.extend(POSITION.map(Arc::from)),
             Shape::Tumbling { .. } => key_names.push("window_start".into()),
             Shape::Running => {}
         }

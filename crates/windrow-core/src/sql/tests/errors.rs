@@ -93,6 +93,7 @@ fn groups_and_outputs_must_fit() {
             "SELECT a, a FROM clicks",
             "SELECT a AS seq, b AS final FROM clicks",
             "SELECT a AS window_start FROM clicks",
+            "SELECT _topic, a AS _offset FROM clicks",
             "SELECT a + 1 FROM clicks",
             "SELECT * FROM clicks",
             "SELECT *, count(*) AS n FROM flights",
@@ -114,15 +115,16 @@ fn groups_and_outputs_must_fit() {
             view v7, line 1, column 13: `seq` is a name that rows carry by themselves (write … AS another_name)
             view v7, line 1, column 23: `final` is a name that rows carry by themselves (write … AS another_name)
             view v8, line 1, column 13: `window_start` is a name that rows carry by themselves (write … AS another_name)
-            view v9, line 1, column 8: this expression needs a name (write … AS name)
-            view v10, line 1, column 8: * needs to know the columns of stream clicks (declare columns in [streams.clicks], or select _value for the whole record)
-            view v11, line 1, column 8: * stands for all columns, and a row of a group has its keys only (name the columns that are grouped by)
-            view v12, line 1, column 49: GROUP BY 'x' is not the number of an output
-            view v13, line 1, column 46: GROUP BY 3 is not the number of an output
-            view v14, line 1, column 43: window_start can be used in SELECT and HAVING only (write "window_start" when the stream has a column of that name)
-            view v15, line 1, column 63: a view has one window (make a second view)
-            view v16, line 1, column 34: tumble takes one interval (write tumble(interval '1 minute'))
-            view v17, line 1, column 34: a window is 1 ms to 100 years long, this one 0 ms
+            view v9, line 1, column 21: `_offset` is a name that rows carry by themselves (write … AS another_name)
+            view v10, line 1, column 8: this expression needs a name (write … AS name)
+            view v11, line 1, column 8: * needs to know the columns of stream clicks (declare columns in [streams.clicks], or select _value for the whole record)
+            view v12, line 1, column 8: * stands for all columns, and a row of a group has its keys only (name the columns that are grouped by)
+            view v13, line 1, column 49: GROUP BY 'x' is not the number of an output
+            view v14, line 1, column 46: GROUP BY 3 is not the number of an output
+            view v15, line 1, column 43: window_start can be used in SELECT and HAVING only (write "window_start" when the stream has a column of that name)
+            view v16, line 1, column 63: a view has one window (make a second view)
+            view v17, line 1, column 34: tumble takes one interval (write tumble(interval '1 minute'))
+            view v18, line 1, column 34: a window is 1 ms to 100 years long, this one 0 ms
         "#]],
     );
 }
