@@ -1,0 +1,202 @@
+//! Keeper: finds who leads a partition and where it begins, and starts the brokers' tasks.
+//!
+//! **In** partitions without a leader or without a position. **Out** the same with both, or a failure told to the caller.
+//! **Invariant:** a position that is not held becomes a gap that is told, never a silent jump; a topic that is missing for
+//! [`MISSING_MAX`] or was made anew stops its partitions and says so.
+//! **Not here:** fetching.
+
+use std::{sync::Arc, time::Duration};
+
+use hashbrown::HashMap;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
+
+use super::{
+    Delivery, Trouble,
+    broker::Broker,
+    table::{Leader, Part, Start, Table},
+};
+use crate::log::{
+    Fetched, From, Gap, LogError, ReaderOptions, Result, Tp,
+    kafka::{
+        admin,
+        cluster::{Cluster, Pause, leader},
+    },
+};
+
+/// Brokers hear of a new topic one after the other; after this a topic that is not there is not coming.
+const MISSING_MAX: Duration = Duration::from_secs(5);
+/// Shorter outages are nobody's business.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
+
+struct Keeper {
+    cluster: Arc<Cluster>,
+    table: Arc<Table>,
+    options: ReaderOptions,
+    sender: mpsc::Sender<Delivery>,
+    /// Tasks by node, and how to wake each. They end with the keeper.
+    brokers: HashMap<i32, Arc<Notify>>,
+    tasks: JoinSet<()>,
+}
+
+/// Looks after the table until the reader is dropped.
+pub(super) async fn run(
+    cluster: Arc<Cluster>,
+    table: Arc<Table>,
+    options: ReaderOptions,
+    sender: mpsc::Sender<Delivery>,
+) {
+    let brokers = HashMap::new();
+    let mut keeper = Keeper { cluster, table, options, sender, brokers, tasks: JoinSet::new() };
+    let mut pause = Pause::endless();
+    let mut down_since: Option<Instant> = None;
+    loop {
+        let needy = keeper.table.needy();
+        if needy.is_empty() {
+            down_since = None;
+            pause.reset();
+            keeper.table.changed.notified().await;
+            continue;
+        }
+        match keeper.settle(needy).await {
+            Ok(true) => down_since = None,
+            Ok(false) => {
+                pause.again().await;
+            }
+            Err(error) => {
+                let since = *down_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= TOLD_AFTER || !matches!(error, LogError::Retry(_)) {
+                    let _ = keeper.sender.try_send(Delivery::trouble(error));
+                }
+                pause.again().await;
+            }
+        }
+    }
+}
+
+impl Keeper {
+    /// Finds leaders, then positions; false when some partition has to wait.
+    async fn settle(&mut self, needy: Vec<(Tp, Part)>) -> Result<bool> {
+        let mut names: Vec<&str> = needy.iter().map(|(tp, _)| &*tp.topic).collect();
+        names.sort_unstable();
+        names.dedup();
+        let metadata = self.cluster.metadata(Some(&names)).await?;
+        let mut complete = true;
+        let mut led = Vec::new();
+        for (tp, part) in &needy {
+            match leader(&metadata, tp) {
+                Ok(None) => complete = false,
+                Ok(Some((topic, _))) if part.topic_id.is_some_and(|id| id != topic.topic_id) => {
+                    self.stop(tp, part, LogError::UnknownTopic(tp.topic.clone())).await;
+                }
+                Ok(Some((topic, partition))) => {
+                    let found = Leader { node: partition.leader_id.0, epoch: partition.leader_epoch };
+                    led.push((tp, part, found, topic.topic_id));
+                }
+                Err(error @ LogError::UnknownTopic(_)) => {
+                    complete = false;
+                    let since = part.missing_since.unwrap_or_else(Instant::now);
+                    if since.elapsed() >= MISSING_MAX {
+                        self.stop(tp, part, error).await;
+                    } else {
+                        self.table.update(tp, part.token, |part| part.missing_since = Some(since));
+                    }
+                }
+                Err(error) => self.stop(tp, part, error).await,
+            }
+        }
+        for (tp, part, found, topic_id) in led {
+            let start = self.start(tp, part).await?;
+            // Before the partition is fetched again, so that answers stay in order.
+            if let Some(gap) = start.gap {
+                self.tell_gap(tp, part, &start, gap).await;
+            }
+            self.table.update(tp, part.token, |part| {
+                part.leader = Some(found);
+                part.topic_id = Some(topic_id);
+                part.position = start.position;
+                part.start = Start::Known;
+                if start.gap.is_some() {
+                    part.epoch = -1;
+                }
+            });
+            self.wake(found.node);
+        }
+        Ok(complete)
+    }
+
+    /// Finds where a partition begins.
+    async fn start(&self, tp: &Tp, part: &Part) -> Result<Begin> {
+        let one = std::slice::from_ref(tp);
+        let offset = match part.start {
+            Start::Known | Start::Ask(From::Offset(_)) => return Ok(Begin::at(part.position)),
+            Start::Ask(From::Earliest) => admin::offsets(&self.cluster, one, admin::EARLIEST, false).await?,
+            Start::Ask(From::Latest) => admin::offsets(&self.cluster, one, admin::LATEST, false).await?,
+            Start::OutOfRange => return self.restart(tp, part.position).await,
+        };
+        Ok(Begin::at(offset.first().copied().unwrap_or(0)))
+    }
+
+    /// The position is not held: below the first offset retention was faster, past the end the log was cut.
+    async fn restart(&self, tp: &Tp, position: i64) -> Result<Begin> {
+        let ends = admin::ends(&self.cluster, std::slice::from_ref(tp)).await?;
+        let Some(ends) = ends.first() else { return Ok(Begin::at(position)) };
+        let to = position.clamp(ends.earliest, ends.high_watermark);
+        let gap = (to != position).then_some(Gap { from: position, to });
+        Ok(Begin { position: to, gap, high_watermark: ends.high_watermark, last_stable: ends.last_stable })
+    }
+
+    async fn tell_gap(&self, tp: &Tp, part: &Part, begin: &Begin, gap: Gap) {
+        let fetched = Fetched {
+            tp: tp.clone(),
+            batches: Vec::new(),
+            from: gap.from,
+            next: gap.to,
+            high_watermark: begin.high_watermark,
+            last_stable: begin.last_stable,
+            gap: Some(gap),
+        };
+        let _ = self.sender.send(Delivery { items: vec![(part.token, fetched)], ..Delivery::empty() }).await;
+    }
+
+    /// Stops a partition and says why; assigning it anew starts it again.
+    async fn stop(&self, tp: &Tp, part: &Part, error: LogError) {
+        self.table.update(tp, part.token, |part| part.parked = true);
+        let trouble = Trouble { of: Some((tp.clone(), part.token)), error };
+        let _ = self.sender.send(Delivery { trouble: Some(trouble), ..Delivery::empty() }).await;
+    }
+
+    fn wake(&mut self, node: i32) {
+        let woken = self.brokers.entry(node).or_insert_with(|| {
+            let woken = Arc::new(Notify::new());
+            let broker = Broker {
+                node,
+                cluster: self.cluster.clone(),
+                table: self.table.clone(),
+                options: self.options,
+                sender: self.sender.clone(),
+                woken: woken.clone(),
+            };
+            self.tasks.spawn(broker.run());
+            woken
+        });
+        woken.notify_one();
+    }
+}
+
+/// Where a partition begins, and what was missed.
+struct Begin {
+    position: i64,
+    gap: Option<Gap>,
+    high_watermark: i64,
+    last_stable: i64,
+}
+
+impl Begin {
+    fn at(position: i64) -> Self {
+        Self { position, gap: None, high_watermark: -1, last_stable: -1 }
+    }
+}
