@@ -18,11 +18,22 @@ export function roles(channel, rows, key) {
   const windowed = key.includes("window_start") || names.includes("window_start");
   const keys = key.filter((name) => name !== "window_start");
   const hidden = windowed ? WINDOW : ["seq", "final"];
-  const values = names.filter((name) => !keys.includes(name) && !hidden.includes(name));
+  const open = names.filter((name) => !keys.includes(name) && !hidden.includes(name));
+  const values = channel.name === "_stats" ? worthSeeing(open, rows) : open;
   const types = new Map(channel.columns?.map(({ name, type }) => [name, type]));
   const times = values.filter((name) => isTime(types.get(name), rows, name));
   const numeric = values.filter((name) => !times.includes(name) && isNumeric(types.get(name), rows, name));
   return { keys, values, windowed, numeric, times };
+}
+
+/** What of `_stats` comes first. */
+const FIRST = ["records_per_s", "records", "lag", "watermark", "open_windows", "keys", "late", "bad", "connections", "subscriptions", "dropped"];
+
+/** The server's many counters, without the rates but one, and without those that are nothing everywhere. */
+function worthSeeing(names, rows) {
+  const some = names.filter((name) => rows.some((row) => ![undefined, null, 0].includes(row[name]) && name !== "at_ms"));
+  const rest = some.filter((name) => !name.endsWith("_per_s") && !FIRST.includes(name));
+  return [...FIRST.filter((name) => some.includes(name)), ...rest];
 }
 
 const sample = (rows, name) => rows.find((row) => row[name] !== null && row[name] !== undefined);
@@ -37,7 +48,7 @@ function isTime(type, rows, name) {
 function isNumeric(type, rows, name) {
   if (name.startsWith("_")) return false;
   const seen = sample(rows, name);
-  return seen ? typeof seen[name] === "number" : ["bigint", "double", "decimal"].includes(type);
+  return seen ? typeof seen[name] === "number" : ["number", "bigint", "double", "decimal"].includes(type);
 }
 
 /** Whether values of several keys may be stacked. */

@@ -10,7 +10,7 @@ export function figures(rows) {
   const of = (...names) => names.map((name) => total(rows, name)).find((value) => value !== null) ?? null;
   return [
     { id: "rate", label: "records / s", about: "Records folded each second", value: of("records_per_s") },
-    { id: "clients", label: "clients", about: "Connected clients", value: of("clients") },
+    { id: "clients", label: "clients", about: "Connected clients", value: of("clients", "connections") },
     { id: "lag", label: "lag", about: "Records in the log that are not folded yet", value: of("lag") },
     { id: "late", label: "late", about: "Records that came after their window closed", value: of("late"), alarming: true },
     { id: "bad", label: "bad", about: "Records that could not be read", value: of("bad"), alarming: true },
