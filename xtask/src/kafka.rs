@@ -18,6 +18,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 mod jars;
 mod probe;
+mod running;
+
+pub(crate) use running::Running;
 
 /// Ready in 4 s on an idle machine; this much when two cores are busy with a build.
 const START_MAX: Duration = Duration::from_secs(120);

@@ -9,6 +9,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod deps;
 mod flights;
 mod kafka;
@@ -26,6 +27,8 @@ struct Cli {
 enum Task {
     /// Every check and every test, on real parts; installs or names what is missing
     Test(test::Args),
+    /// Every bench of a release build, on a real Kafka
+    Bench(bench::Args),
     /// House rules that rustfmt and clippy cannot check
     Tidy,
     /// A real Apache Kafka on this machine, for tests and benches
@@ -52,6 +55,7 @@ enum KafkaAction {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Task::Test(args) => test::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Tidy => tidy::run(&root()),
         Task::Kafka { action } => match action {
             KafkaAction::Start { port } => kafka::start(port).map(|address| println!("{address}")),
@@ -72,4 +76,9 @@ fn main() -> ExitCode {
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
+}
+
+/// Where cargo puts what it builds.
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }

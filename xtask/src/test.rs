@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{deps, flights, kafka, root, tidy};
+use crate::{deps, flights, kafka::Running, root, target, tidy};
 
 mod count;
 mod needs;
@@ -190,7 +190,7 @@ fn rust(bench: &Bench, deadline: Duration) -> Result<Count> {
     // Compiled before Kafka starts: a broker that starves on two busy cores while it starts is no test of ours.
     suite::check(&mut bench.cargo(&["test", "--workspace", "--locked", "--no-run"]), deadline)?;
     let flights = flights::table()?;
-    let kafka = Kafka::start()?;
+    let kafka = Running::start()?;
     let mut cargo = bench.cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
     cargo.env("WINDROW_TEST_KAFKA", &kafka.address).env("WINDROW_TEST_FLIGHTS", flights);
     suite::tests(&mut cargo, deadline)
@@ -220,31 +220,4 @@ fn test_files(folder: &Path) -> Result<Vec<PathBuf>> {
     files.sort();
     ensure!(!files.is_empty(), "{} holds no *.test.mjs", folder.display());
     Ok(files)
-}
-
-fn target(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
-}
-
-/// A Kafka that runs at least as long as this value lives; one that ran before goes on after.
-struct Kafka {
-    address: String,
-    ours: bool,
-}
-
-impl Kafka {
-    fn start() -> Result<Self> {
-        if let Ok(address) = kafka::status() {
-            return Ok(Self { address, ours: false });
-        }
-        Ok(Self { address: kafka::start(None)?, ours: true })
-    }
-}
-
-impl Drop for Kafka {
-    fn drop(&mut self) {
-        if let Some(error) = self.ours.then(kafka::stop).and_then(Result::err) {
-            println!("kafka did not stop: {error:#}");
-        }
-    }
 }
