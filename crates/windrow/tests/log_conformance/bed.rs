@@ -15,7 +15,7 @@ use windrow::{
     config::Sync,
     log::{
         Fetched, From, Log, Outgoing, Reader, ReaderOptions, Topic, TopicSpec, Tp, Writer, WriterOptions,
-        embedded::EmbeddedLog,
+        embedded::EmbeddedLog, kafka::KafkaLog,
     },
 };
 use windrow_core::batch::{BatchBuilder, Compression};
@@ -126,9 +126,8 @@ impl Bed {
 
 /// Opens the Kafka log.
 async fn connect(address: &str, properties: &BTreeMap<String, String>) -> Arc<dyn Log> {
-    // let connect = KafkaLog::connect(&[address.to_owned()], properties);
-    // within("connect to Kafka", connect).await.unwrap()
-    panic!("the Kafka log is not there yet: {address} {properties:?}")
+    let address = [address.to_owned()];
+    within("connect to Kafka", KafkaLog::connect(&address, properties)).await.unwrap()
 }
 
 /// Reads on until there are `count` records, and no more.
