@@ -7,6 +7,8 @@
 //! | file | part |
 //! |---|---|
 //! | `engine` | the engine alone |
+//! | `log` | writing and reading; `floor_kafka` is its floor |
+//! | `pipeline` | the whole program, Kafka to Kafka |
 //! | `fanout` | many clients on one channel; `floor_push` is its floor, `load` its clients, `child` its servers |
 //! | `setup`, `data` | the views, the records |
 //! | `meter`, `latency`, `report` | what it cost, how late it was, and the table |
@@ -18,10 +20,13 @@ mod child;
 mod data;
 mod engine;
 mod fanout;
+mod floor_kafka;
 mod floor_push;
 mod latency;
 mod load;
+mod log;
 mod meter;
+mod pipeline;
 mod poll;
 mod report;
 mod setup;
@@ -43,9 +48,9 @@ pub enum Bench {
     /// The engine alone, in memory: JSON in, windows of 1, 5 and 10 minutes out
     Engine(engine::EngineArgs),
     /// Producing and consuming, on both logs
-    Log,
+    Log(log::LogArgs),
     /// A topic through views into topics, in both delivery modes
-    Pipeline,
+    Pipeline(pipeline::PipelineArgs),
     /// Many clients on one channel
     Fanout(fanout::FanoutArgs),
     /// The floor of `fanout`, in a process of its own
@@ -57,9 +62,10 @@ pub enum Bench {
 pub async fn run(args: BenchArgs) -> anyhow::Result<()> {
     let report = match &args.what {
         Bench::Engine(args) => engine::run(args)?,
+        Bench::Log(args) => log::run(args).await?,
+        Bench::Pipeline(args) => pipeline::run(args).await?,
         Bench::Fanout(args) => fanout::run(args)?,
         Bench::FloorPush(args) => return floor_push::run(args),
-        what => anyhow::bail!("{what:?} is not measured yet"),
     };
     match args.json {
         true => println!("{:#}", report.json()),

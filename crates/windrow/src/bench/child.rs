@@ -1,6 +1,6 @@
 //! Child: a server in a process of its own, on a core of its own, for as long as a bench needs it.
 //!
-//! **In** arguments for this same binary. **Out** its process id, once it listens.
+//! **In** arguments for this same binary. **Out** its process id.
 //! **Invariant:** it never outlives the bench: dropping kills it, and so does the death of the bench.
 //! **Not here:** what it serves.
 
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// How long a server may take until it listens.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -22,8 +22,8 @@ const START_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Server(Child);
 
 impl Server {
-    /// Starts this binary with the arguments, on one core if there are several, and waits until it listens on `port`.
-    pub(super) fn start(args: &[&str], port: u16, core: Option<usize>) -> Result<Self> {
+    /// Starts this binary with the arguments, on one core if one is given.
+    pub(super) fn start(args: &[&str], core: Option<usize>) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe().context("find this binary")?);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
         // SAFETY: between fork and exec only system calls happen, on memory of the child.
@@ -33,18 +33,29 @@ impl Server {
                 core.map_or(Ok(()), pin_to_core)
             });
         }
-        let mut server = Self(command.spawn().context("start a server")?);
+        Ok(Self(command.spawn().context("start a server")?))
+    }
+
+    /// Waits until it listens on `port`.
+    pub(super) fn listens(mut self, port: u16) -> Result<Self> {
         let deadline = Instant::now() + START_MAX;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            if let Some(status) = server.0.try_wait()? {
-                bail!("the server ended with {status} before it listened on port {port}");
-            }
-            if Instant::now() > deadline {
-                bail!("the server does not listen on port {port} after {START_MAX:?}");
-            }
+            self.alive()?;
+            ensure!(
+                Instant::now() < deadline,
+                "the server does not listen on port {port} after {START_MAX:?}"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(server)
+        Ok(self)
+    }
+
+    /// Makes sure that it still runs.
+    pub(super) fn alive(&mut self) -> Result<()> {
+        match self.0.try_wait()? {
+            Some(status) => bail!("the server ended with {status}"),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn pid(&self) -> u32 {

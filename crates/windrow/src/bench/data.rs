@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use bytes::Bytes;
-use windrow_core::batch::{Batch, BatchBuilder, Compression};
+use windrow_core::batch::{Batch, BatchBuilder, Compression, murmur2};
 
 /// Event time of the first record.
 pub(super) const START_MS: i64 = 1_700_000_040_000;
@@ -55,22 +55,68 @@ impl Click {
         let _ = write!(value, "{}\"}}", &AGENT[..room]);
         Self { timestamp_ms, key, value }
     }
+
+    /// Returns the partition of the key, chosen as every Kafka client does.
+    pub(super) fn partition(&self, partitions: i32) -> i32 {
+        (murmur2(self.key.as_bytes()) & 0x7FFF_FFFF).cast_signed() % partitions
+    }
 }
+
+/// Records of one batch: what a busy producer packs into a batch of the usual size.
+pub(super) const PER_BATCH: u64 = 500;
 
 /// Puts `n` records into batches of one partition.
 pub(super) fn batches(n: u64) -> Result<Vec<Batch>> {
-    /// What a busy producer packs into one batch of the usual size.
-    const PER_BATCH: u64 = 500;
-    let batch = |from: u64| {
-        let mut builder = BatchBuilder::new(Compression::None);
-        for i in from..n.min(from + PER_BATCH) {
-            let click = Click::new(i, n);
-            builder.push(click.timestamp_ms, Some(click.key.as_bytes()), Some(click.value.as_bytes()), [])?;
+    batch_bytes(n)?.iter().map(|bytes| Ok(Batch::parse(bytes)?.0)).collect()
+}
+
+/// The same as bytes.
+pub(super) fn batch_bytes(n: u64) -> Result<Vec<Bytes>> {
+    let mut packer = Packer::default();
+    (0..n).try_for_each(|i| packer.push(&Click::new(i, n)))?;
+    packer.finish()
+}
+
+/// Puts `n` records into batches, each record in the partition of its key.
+pub(super) fn partitioned(n: u64, partitions: i32) -> Result<Vec<Vec<Bytes>>> {
+    let mut packers: Vec<Packer> = (0..partitions).map(|_| Packer::default()).collect();
+    for i in 0..n {
+        let click = Click::new(i, n);
+        packers[click.partition(partitions) as usize].push(&click)?;
+    }
+    packers.into_iter().map(Packer::finish).collect()
+}
+
+/// Fills batches of one partition, one after the other.
+#[derive(Default)]
+struct Packer {
+    open: Option<BatchBuilder>,
+    full: Vec<Bytes>,
+    next_offset: i64,
+}
+
+impl Packer {
+    fn push(&mut self, click: &Click) -> Result<()> {
+        let open = self.open.get_or_insert_with(|| BatchBuilder::new(Compression::None));
+        open.push(click.timestamp_ms, Some(click.key.as_bytes()), Some(click.value.as_bytes()), [])?;
+        if open.len() as u64 == PER_BATCH {
+            self.close();
         }
-        let bytes: Bytes = builder.build(i64::try_from(from)?, -1, -1, -1, false);
-        Ok(Batch::parse(&bytes)?.0)
-    };
-    (0..n).step_by(PER_BATCH as usize).map(batch).collect()
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if let Some(batch) = self.open.take() {
+            let base_offset = self.next_offset;
+            self.next_offset += batch.len() as i64;
+            self.full.push(batch.build(base_offset, -1, -1, -1, false));
+        }
+    }
+
+    fn finish(mut self) -> Result<Vec<Bytes>> {
+        self.close();
+        Ok(self.full)
+    }
 }
 
 /// Counts the records of some batches.

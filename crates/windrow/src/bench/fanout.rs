@@ -69,7 +69,7 @@ pub(super) fn run(args: &FanoutArgs) -> Result<Report> {
 
 fn floor(args: &FanoutArgs, core: Option<usize>) -> Result<Served> {
     let port = free_port()?;
-    let server = Server::start(&["bench", "floor-push", "--port", &port.to_string()], port, core)?;
+    let server = Server::start(&["bench", "floor-push", "--port", &port.to_string()], core)?.listens(port)?;
     serve("bare epoll", &server, &Target { port, subscribe: None, publish: "/" }, args)
 }
 
@@ -78,7 +78,7 @@ fn windrow(args: &FanoutArgs, core: Option<usize>) -> Result<Served> {
     let config = directory.path().join("windrow.toml");
     fs::write(&config, configuration(port, &directory.path().join("data").display().to_string()))?;
     let config = config.display().to_string();
-    let server = Server::start(&["serve", "--config", &config], port, core)?;
+    let server = Server::start(&["serve", "--config", &config], core)?.listens(port)?;
     let subscribe = Some(r#"{"subscribe":"ticks","as":1,"from":"now"}"#);
     serve("windrow", &server, &Target { port, subscribe, publish: "/api/streams/ticks" }, args)
 }

@@ -41,6 +41,11 @@ impl Meter {
         Ok(Self { pid, started: Instant::now(), cpu: cpu_time(pid)? })
     }
 
+    /// Returns the time since the start.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Returns what the process used since the start.
     pub(super) fn stop(&self) -> Result<Cost> {
         let wall = self.started.elapsed();

@@ -50,3 +50,14 @@ pub(super) fn plan(text: &str) -> Result<Arc<StreamPlan>> {
         .map_err(|mistakes| anyhow!(mistakes.iter().map(|m| format!("{m}\n")).collect::<String>()))?;
     plans.into_iter().next().map(Arc::new).context("the configuration has no stream")
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_benches_configuration_has_three_views() {
+        let plan = plan(&configuration("bench", "clicks", "kind = \"embedded\"")).unwrap();
+        assert_eq!(plan.views.len(), MINUTES.len());
+        assert!(plan.views.iter().all(|view| view.is_windowed()));
+    }
+}
