@@ -202,3 +202,17 @@ async fn read(log: &dyn Log, topic: &str, records: u64) -> Result<Figure> {
     ensure!(bytes as u64 == records * data::VALUE_BYTES as u64, "read {bytes} bytes of values");
     Ok(Figure::new("windrow", count, cost))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_embedded_log_gives_back_every_record_beside_its_floor() {
+        let args = LogArgs { records: 5_000, commit_every: 1_000, kafka: None };
+        let report = run(&args).await.unwrap();
+        let counts: Vec<_> =
+            report.groups.iter().flat_map(|group| group.figures.iter().map(|f| f.count)).collect();
+        assert_eq!(counts, [5_000; 4]);
+    }
+}
