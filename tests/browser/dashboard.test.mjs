@@ -13,7 +13,8 @@ let server;
 let chromium;
 
 before(async () => {
-  [server, chromium] = await Promise.all([demo(), browser()]);
+  server = await demo(); // first: when it fails, nothing is left running
+  chromium = await browser();
 }, { timeout: 120_000 });
 
 after(async () => {

@@ -10,7 +10,8 @@ let page;
 let channel;
 
 before(async () => {
-  [server, chromium] = await Promise.all([demo(), browser()]);
+  server = await demo(); // first: when it fails, nothing is left running
+  chromium = await browser();
   page = await chromium.page();
   await page.goto(`${server.url}healthz`); // same origin, no scripts of ours
   const all = await (await fetch(`${server.url}api/channels`)).json();

@@ -202,7 +202,7 @@ fn browser(bench: &Bench, deadline: Duration) -> Result<Count> {
         Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder),
         5 * MINUTE,
     )?;
-    suite::check(&mut bench.cargo(&["build", "--package", "windrow", "--locked"]), deadline)?;
+    suite::check(&mut bench.cargo(&["build", "--workspace", "--locked"]), deadline)?;
     let binary = target(&bench.root).join("debug/windrow");
     let mut node = Command::new(needs::node(&target(&bench.root))?);
     node.args(["--test", "--test-reporter=spec"]).args(test_files(&folder)?).current_dir(&folder);
