@@ -19,7 +19,7 @@ use crate::{
     config::{Config, LogKind},
     gateway::Gateways,
     hub::{ChannelSpec, Hub},
-    log::{Log, LogError, embedded::EmbeddedLog},
+    log::{Log, LogError, deferred::Deferred, embedded::EmbeddedLog, kafka::KafkaLog},
     stats::{self, Stats},
     workers::{Start, Workers},
 };
@@ -171,7 +171,13 @@ impl Pipeline {
 fn open_log(config: &Config, stats: &Arc<Stats>) -> anyhow::Result<Arc<dyn Log>> {
     match &config.log.kind {
         LogKind::Embedded { directory, sync } => Ok(EmbeddedLog::open(directory, *sync)?),
-        LogKind::Kafka { .. } => anyhow::bail!("kafka is not wired in yet"),
+        LogKind::Kafka { bootstrap_servers, properties } => {
+            let (servers, properties) = (bootstrap_servers.clone(), properties.clone());
+            Ok(Deferred::connect(stats.clone(), move || {
+                let (servers, properties) = (servers.clone(), properties.clone());
+                async move { KafkaLog::connect(&servers, &properties).await.map(|log| log as Arc<dyn Log>) }
+            }))
+        }
     }
 }
 
