@@ -58,10 +58,11 @@ impl Comparison {
     /// Compares; `None` = unknown.
     #[inline]
     pub(crate) fn of(self, left: Datum<'_>, right: Datum<'_>) -> Option<bool> {
-        if let (Datum::Text(a), Datum::Text(b), Comparison::Eq) = (left, right, self) {
-            return Some(a == b);
-        }
-        let order = left.compare(right)?;
+        let order = match (left, right) {
+            (Datum::Text(a), Datum::Text(b)) if self == Comparison::Eq => return Some(a == b),
+            (Datum::Int(a), Datum::Int(b)) => a.cmp(&b),
+            _ => left.compare(right)?,
+        };
         Some(match self {
             Comparison::Eq => order == Ordering::Equal,
             Comparison::Ne => order != Ordering::Equal,

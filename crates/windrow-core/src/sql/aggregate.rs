@@ -54,6 +54,11 @@ impl Aggregates {
     }
 }
 
+/// Tells whether an expression is a call of an aggregate, which no group can be named after.
+pub(super) fn is_call(expr: &Ast) -> bool {
+    matches!(expr, Ast::Function(f) if NAMES.contains(&&*f.name.to_string().to_lowercase()))
+}
+
 /// Writes a call's canonical text.
 pub(super) fn call_text(call: &AggregateCall, name: &dyn Fn(usize) -> String) -> String {
     let argument = call.argument.as_ref().map_or_else(|| "*".to_owned(), |e| e.text(name));
@@ -111,6 +116,7 @@ impl Lower<'_> {
         let distinct = distinct == Some(DuplicateTreatment::Distinct);
         let (outer_window, uses) = (self.window, self.uses.len());
         let before = self.no_aggregates;
+        let outputs = std::mem::take(&mut self.outputs);
         self.no_aggregates = "aggregates do not nest";
         if self.window == Window::Known {
             self.window = Window::Later;
@@ -127,7 +133,7 @@ impl Lower<'_> {
         };
         // What an aggregate reads need not be grouped by.
         self.uses.truncate(uses);
-        (self.window, self.no_aggregates) = (outer_window, before);
+        (self.window, self.no_aggregates, self.outputs) = (outer_window, before, outputs);
         let kind = match (name, distinct) {
             ("count", false) => AggregateKind::Count,
             ("count", true) => AggregateKind::CountDistinct,

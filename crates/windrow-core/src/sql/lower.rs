@@ -4,6 +4,8 @@
 //! **Invariant:** recursion is at most [`DEPTH_MAX`] deep; chains of AND and OR don't nest, however long they are.
 //! **Not here:** what operators and calls mean (`operators`, `patterns`, `call`), types (`agree`), which clauses there are (`query`).
 
+use std::sync::Arc;
+
 use sqlparser::{
     ast::{self, Expr as Ast},
     tokenizer::Location,
@@ -52,6 +54,8 @@ pub(super) struct Lower<'p> {
     pub(super) no_aggregates: &'static str,
     /// Whether `window_start` and `window_end` can be named.
     pub(super) window: Window,
+    /// Outputs that can be named instead of columns: HAVING has these.
+    pub(super) outputs: Vec<(Arc<str>, &'p Ast)>,
     /// Columns used, with their places.
     pub(super) uses: Vec<(usize, Location)>,
     pub(super) depth: usize,
@@ -78,6 +82,7 @@ impl<'p> Lower<'p> {
             aggregates: None,
             no_aggregates: "aggregates are for the views' SELECT and HAVING",
             window: Window::None,
+            outputs: Vec::new(),
             uses: Vec::new(),
             depth: 0,
             here: Location::new(1, 1),
@@ -166,6 +171,14 @@ impl<'p> Lower<'p> {
             && !self.columns.is_known(&name)
         {
             name = rest.join(".");
+        }
+        if let Some((_, output)) = self.outputs.iter().find(|(output, _)| **output == *name) {
+            let output = *output;
+            // An output's own names are columns.
+            let outputs = std::mem::take(&mut self.outputs);
+            let lowered = self.lower(output);
+            self.outputs = outputs;
+            return lowered;
         }
         if let ("window_start" | "window_end", false, Window::Known | Window::Later) =
             (&*name, quoted, self.window)

@@ -112,7 +112,7 @@ impl Planner<'_> {
         let window = if self.is_windowed() { Window::Known } else { Window::None };
         let mut lowered = Vec::new();
         for item in items {
-            if let Some((typed, uses)) = self.clause(window, None, |lower| lower.lower(item.ast)) {
+            if let Some((typed, uses)) = self.clause(window, None, &[], |lower| lower.lower(item.ast)) {
                 lowered.push((item, typed, uses));
             }
         }

@@ -14,7 +14,7 @@ use sqlparser::{
 
 use super::{
     PlanError,
-    aggregate::Aggregates,
+    aggregate::{self, Aggregates},
     clauses,
     columns::Columns,
     lower::{Lower, Window},
@@ -75,7 +75,7 @@ impl Planner<'_> {
         let filter = select.selection.as_ref().and_then(|condition| {
             let window = if self.is_windowed() { Window::Later } else { Window::None };
             let no_aggregates = "a condition on aggregates belongs in HAVING";
-            self.clause(window, Some(no_aggregates), |lower| lower.condition(condition, "WHERE"))
+            self.clause(window, Some(no_aggregates), &[], |lower| lower.condition(condition, "WHERE"))
                 .map(|(node, _)| node)
         });
         let outputs = self.outputs(&items, &mut keys, group.is_some(), star_place(select));
@@ -83,7 +83,8 @@ impl Planner<'_> {
         if grouped && self.shape == Shape::Stateless {
             self.shape = Shape::Running;
         }
-        let having = select.having.as_ref().and_then(|condition| self.having(condition, &keys, grouped));
+        let having =
+            select.having.as_ref().and_then(|condition| self.having(condition, &items, &keys, grouped));
         self.check_keys(&keys);
         self.check_names(&items);
         self.check_topic_key(&items);
@@ -137,16 +138,19 @@ impl Planner<'_> {
         matches!(self.shape, Shape::Tumbling { .. })
     }
 
-    /// Lowers something in a clause, noting its error; gives the columns it used, too.
+    /// Lowers something in a clause, noting its error; gives the columns it used, too. `named` are the outputs that
+    /// the clause may name.
     pub(super) fn clause<T>(
         &mut self,
         window: Window,
         no_aggregates: Option<&'static str>,
+        named: &[Item<'_>],
         rule: impl FnOnce(&mut Lower<'_>) -> Result<T, PlanError>,
     ) -> Option<(T, Vec<(usize, Location)>)> {
         let mut lower = Lower::new(self.columns, Some(&self.spec.name));
         lower.qualifiers.clone_from(&self.qualifiers);
         lower.window = window;
+        lower.outputs = named.iter().map(|item| (item.name.clone(), item.ast)).collect();
         match no_aggregates {
             Some(reason) => lower.no_aggregates = reason,
             None => lower.aggregates = Some(&mut self.aggregates),
@@ -198,9 +202,10 @@ impl Planner<'_> {
         let mut keys: Vec<Key<'e>> = Vec::new();
         for member in group.iter().flatten() {
             let ast = match member {
-                Ast::Identifier(ident) => {
-                    items.iter().find(|i| *i.name == *ident.value).map_or(*member, |item| item.ast)
-                }
+                Ast::Identifier(ident) => items
+                    .iter()
+                    .find(|i| *i.name == *ident.value && !aggregate::is_call(i.ast))
+                    .map_or(*member, |item| item.ast),
                 Ast::Value(value) => {
                     let number = value.value.to_string().parse::<usize>().ok();
                     match number.and_then(|n| items.get(n.checked_sub(1)?)) {
@@ -217,7 +222,7 @@ impl Planner<'_> {
             };
             let window = if self.is_windowed() { Window::Later } else { Window::None };
             let lowered =
-                self.clause(window, Some("GROUP BY comes before aggregates"), |lower| lower.lower(ast));
+                self.clause(window, Some("GROUP BY comes before aggregates"), &[], |lower| lower.lower(ast));
             let Some((typed, _)) = lowered else {
                 self.keys_failed = true;
                 continue;
@@ -234,7 +239,13 @@ impl Planner<'_> {
         keys
     }
 
-    fn having(&mut self, condition: &Ast, keys: &[Key<'_>], grouped: bool) -> Option<Node> {
+    fn having(
+        &mut self,
+        condition: &Ast,
+        items: &[Item<'_>],
+        keys: &[Key<'_>],
+        grouped: bool,
+    ) -> Option<Node> {
         if !grouped {
             let at = place(condition).unwrap_or(Location::new(1, 1));
             let error = PlanError::at(at, "HAVING needs GROUP BY or an aggregate");
@@ -242,7 +253,7 @@ impl Planner<'_> {
             return None;
         }
         let window = if self.is_windowed() { Window::Known } else { Window::None };
-        let (node, uses) = self.clause(window, None, |lower| lower.condition(condition, "HAVING"))?;
+        let (node, uses) = self.clause(window, None, items, |lower| lower.condition(condition, "HAVING"))?;
         self.regroup(node, keys, &uses)
     }
 

@@ -211,6 +211,35 @@ fn groups_may_be_named_by_output_or_number() {
 }
 
 #[test]
+fn having_may_name_outputs() {
+    check(
+        &[
+            "SELECT a, max(price) AS price, count(*) AS n FROM clicks GROUP BY a HAVING n > 1 AND price > max(price) - 1",
+            "SELECT lower(b) AS a, count(*) AS b FROM clicks GROUP BY a HAVING a = 'x' AND b > 1",
+        ],
+        expect![[r#"
+            stream clicks: a any, price any, b text
+            v0: Running
+              #0 key a any = a
+              #1 max(price)
+              #2 count(*)
+              a any = #0
+              price any = #1
+              n bigint = #2
+              having ((#2 > 1) AND (#1 > (#1 - 1)))
+              key (a)
+            v1: Running
+              #0 key a text = lower(b)
+              #1 count(*)
+              a text = #0
+              b bigint = #1
+              having ((#0 = 'x') AND (#1 > 1))
+              key (a)
+        "#]],
+    );
+}
+
+#[test]
 fn a_query_without_groups_keeps_no_state() {
     check(
         &[
