@@ -116,7 +116,7 @@ pub struct Fetched {
     pub gap: Option<Gap>,
 }
 
-/// Records that were there and are no longer.
+/// Records that were there and are no longer: purged (`to` above `from`), or cut off the end and replaced (`to` below `from`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     /// First offset missed.

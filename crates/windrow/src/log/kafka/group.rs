@@ -166,6 +166,8 @@ fn config(base: &ClientConfig, options: &GroupOptions) -> ClientConfig {
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false");
+    // Members hear of a rebalance in the answer to a heartbeat: with the usual 3 s each hand-over would take that long.
+    set_default(&mut config, &["heartbeat.interval.ms"], "500");
     // New partitions and topics are seen this soon.
     set_default(&mut config, &["topic.metadata.refresh.interval.ms", "metadata.max.age.ms"], "10000");
     let session = if let Some(instance_id) = &options.instance_id {

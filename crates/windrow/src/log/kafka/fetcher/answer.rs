@@ -104,3 +104,6 @@ impl Aborted {
         !(batch.is_transactional() && self.inside.contains(&batch.producer_id()))
     }
 }
+
+#[cfg(test)]
+mod tests;
