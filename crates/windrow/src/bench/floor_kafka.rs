@@ -59,7 +59,7 @@ impl Broker {
         Ok(Self { socket, answer: Vec::new() })
     }
 
-    /// Appends batches to one partition and waits for all replicas.
+    /// Appends one batch to one partition and waits for all replicas.
     pub(super) fn produce(&mut self, topic: &str, partition: i32, batch: &[u8]) -> Result<()> {
         let mut body = Vec::with_capacity(batch.len() + 64);
         body.extend((-1_i16).to_be_bytes()); // no transaction
@@ -68,7 +68,9 @@ impl Broker {
         put_topic(&mut body, topic, 1)?;
         body.extend(partition.to_be_bytes());
         body.extend(i32::try_from(batch.len())?.to_be_bytes());
-        body.extend_from_slice(batch);
+        // A producer's batch begins at offset 0, which no CRC covers; the broker gives it its place.
+        body.extend(0_i64.to_be_bytes());
+        body.extend_from_slice(batch.get(8..).context("a batch has no header")?);
         let mut answer = self.call(PRODUCE, 7, &body)?;
         answer.i32()?;
         answer.skip_string()?;

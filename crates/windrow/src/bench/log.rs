@@ -80,9 +80,9 @@ async fn kafka(args: &LogArgs, address: &str) -> Result<Vec<Group>> {
     let write = write(&*log, &topic, args).await?;
     let mut broker = Broker::connect(address)?;
     let meter = Meter::own()?;
-    let walked = broker.read_all(&topic, PARTITIONS, Look::Count)?;
+    let walked = broker.read_all(&bare, PARTITIONS, Look::Count)?;
     let fetch = Figure::new("bare Fetch", walked.records, meter.stop()?);
-    let read = read(&*log, &topic, args.records).await?;
+    let read = read(&*log, &bare, args.records).await?;
     for topic in [&topic, &bare] {
         purge(&*log, topic).await?;
     }
