@@ -57,6 +57,7 @@ struct Inner {
     rooms: Vec<Arc<Room>>,
     by_name: HashMap<Arc<str>, usize>,
     sessions: Sessions,
+    stats: Arc<Stats>,
 }
 
 impl fmt::Debug for Hub {
@@ -91,6 +92,7 @@ impl Hub {
             by_name: rooms.iter().enumerate().map(|(i, room)| (room.spec.name.clone(), i)).collect(),
             rooms,
             sessions: Sessions::default(),
+            stats,
         });
         tokio::spawn(tick(Arc::downgrade(&inner)));
         Self { inner }
@@ -232,12 +234,14 @@ async fn tick(inner: std::sync::Weak<Inner>) {
 }
 
 impl Inner {
-    /// Writes the rows of `_clients` that changed.
+    /// Writes the rows of `_clients` that changed, and the numbers behind `clients` in `_stats`.
     fn publish_clients(&self) {
         let changed = self.sessions.take_changed();
         let Some(room) = self.by_name.get("_clients").and_then(|i| self.rooms.get(*i)) else { return };
         let clients = LocalChannel::new(room.clone());
         for (listener, connected) in changed {
+            let clients_now = self.stats.gauge(("listener", listener.clone(), None), "clients");
+            clients_now.set(i64::try_from(connected).unwrap_or(i64::MAX));
             let name = serde_json::Value::from(listener.as_ref());
             let row = format!("{{\"listener\":{name},\"connected\":{connected}}}");
             clients.upsert(format!("[{name}]").as_bytes(), row.as_bytes());
