@@ -179,7 +179,7 @@ impl<'a> Datum<'a> {
 
     /// Appends the canonical JSON of the value: equal values give equal bytes.
     ///
-    /// - **Shape:** integral doubles below 2^53 are written as integers; other doubles as their shortest
+    /// - **Shape:** integral doubles below 2^127 are written as integers; other doubles as their shortest
     ///   round-trip digits; text with the fewest escapes; bytes as base64 text is not done here (they become NULL).
     pub fn write_json(self, out: &mut Vec<u8>) {
         match self {
@@ -203,8 +203,8 @@ impl PartialEq for Datum<'_> {
     }
 }
 
-/// Doubles at or above 2^53 may stand for several integers; below they are exact.
-const EXACT_INT_MAX: f64 = 9_007_199_254_740_992.0;
+/// 2^127: every integral double below it is an `i128`, and has to be written as an equal integer would be.
+const INTEGER_MAX: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
 
 fn compare_float_int(f: f64, i: i128) -> Option<Ordering> {
     if !f.is_finite() {
@@ -218,8 +218,8 @@ fn compare_float_int(f: f64, i: i128) -> Option<Ordering> {
 fn write_float(f: f64, out: &mut Vec<u8>) {
     if !f.is_finite() {
         out.extend_from_slice(b"null");
-    } else if f.fract() == 0.0 && f.abs() < EXACT_INT_MAX {
-        out.extend_from_slice(itoa::Buffer::new().format(f as i64).as_bytes());
+    } else if f.fract() == 0.0 && f.abs() < INTEGER_MAX {
+        out.extend_from_slice(itoa::Buffer::new().format(f as i128).as_bytes());
     } else {
         // serde_json writes the shortest digits that read back to the same double.
         let _ = serde_json::to_writer(out, &f);
@@ -264,6 +264,9 @@ mod tests {
     #[test]
     fn canonical_json_is_equal_for_equal_values() {
         assert_eq!(json(Datum::Float(3.0)), json(Datum::Int(3)));
+        assert_eq!(json(Datum::Float(1e18)), json(Datum::Int(1_000_000_000_000_000_000)));
+        assert_eq!(json(Datum::Float(1e22)), json(Datum::Wide(&10_i128.pow(22))));
+        assert_eq!(json(Datum::Float(1e39)), "1e+39");
         assert_eq!(json(Datum::Float(0.1)), "0.1");
         assert_eq!(json(Datum::Float(-0.0)), "0");
         assert_eq!(json(Datum::Text("a\"\n\u{1}é")), "\"a\\\"\\n\\u0001é\"");

@@ -142,28 +142,28 @@ fn integers_are_exact_and_division_is_by_value() {
 #[test]
 fn rounding_is_half_away_from_zero_on_the_written_digits() {
     check(expect![[r#"
-            round(2.5) => 3
-            round(-2.5) => -3
-            round(2.675, 2) => 2.68
-            round(1.005, 2) => 1.01
-            round(-1.005, 2) => -1.01
-            round(9.999, 2) => 10
-            round(99.5) => 100
-            round(1234.5, -2) => 1200
-            round(i, 2) => 5
-            round(1250, -2) => 1300
-            round(-1250, -2) => -1300
-            round(0.1, 20) => 0.1
-            round(1e22, 2) => 1e+22
-            round(1.5e-7, 8) => 1.5e-7
-            round(n, 2) => null
-            floor(-2.5) => -3
-            ceil(-2.5) => -2
-            ceiling(2.1) => 3
-            floor(i) => 5
-            greatest(1, f, n) => 2.5
-            least(i, f) => 2.5
-        "#]]);
+        round(2.5) => 3
+        round(-2.5) => -3
+        round(2.675, 2) => 2.68
+        round(1.005, 2) => 1.01
+        round(-1.005, 2) => -1.01
+        round(9.999, 2) => 10
+        round(99.5) => 100
+        round(1234.5, -2) => 1200
+        round(i, 2) => 5
+        round(1250, -2) => 1300
+        round(-1250, -2) => -1300
+        round(0.1, 20) => 0.1
+        round(1e22, 2) => 10000000000000000000000
+        round(1.5e-7, 8) => 1.5e-7
+        round(n, 2) => null
+        floor(-2.5) => -3
+        ceil(-2.5) => -2
+        ceiling(2.1) => 3
+        floor(i) => 5
+        greatest(1, f, n) => 2.5
+        least(i, f) => 2.5
+    "#]]);
 }
 
 #[test]
