@@ -39,7 +39,10 @@ const page = {
 };
 
 const line = new Line({ onRetry: () => (link.connect(), load()) });
-const link = new Link(socketAddress(), { onState: (state) => (line.show(state), state.state === "live" && load()) });
+const link = new Link(socketAddress(), {
+  onState: (state) => (line.show(state), state.state === "live" && load()),
+  onError: (error) => line.trouble(`The server says: ${error.message}`),
+});
 const figureStrip = new Figures(by("figures"));
 const table = new Table(by("rows"), { onSort: draw });
 const chart = new Chart(by("chart"), by("legend"), { onPick: pick });

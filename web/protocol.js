@@ -13,6 +13,7 @@ const ANSWER_MS = 5_000;
 export class Link {
   #url;
   #onState;
+  #onError;
   #Socket;
   #socket = null;
   #open = false;
@@ -23,8 +24,9 @@ export class Link {
   #timer = null;
   #watch = null;
 
-  /** `onState({state: "connecting"|"live"|"waiting"|"closed", untilMs?, reason?})`. */
-  constructor(url, { onState = () => {}, Socket = globalThis.WebSocket } = {}) {
+  /** `onState({state: "connecting"|"live"|"waiting"|"closed", untilMs?, reason?})`; `onError` gets errors of no subscription. */
+  constructor(url, { onState = () => {}, onError = () => {}, Socket = globalThis.WebSocket } = {}) {
+    this.#onError = onError;
     this.#url = url;
     this.#onState = onState;
     this.#Socket = Socket;
@@ -65,6 +67,7 @@ export class Link {
     const frame = JSON.parse(text);
     if (frame.bye) this.#waitMs = frame.bye.reconnect_after_ms ?? null;
     else if (frame.as !== undefined) this.#subscriptions.get(frame.as)?.take(frame);
+    else if (frame.error) this.#onError(frame.error);
   }
 
   #closed({ code, reason }) {
