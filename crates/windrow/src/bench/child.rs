@@ -26,6 +26,10 @@ impl Server {
     pub(super) fn start(args: &[&str], core: Option<usize>) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe().context("find this binary")?);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
+        if std::env::var_os("RUST_LOG").is_none() {
+            // What goes well is no line of a bench.
+            command.env("RUST_LOG", "warn");
+        }
         // SAFETY: between fork and exec only system calls happen, on memory of the child.
         unsafe {
             command.pre_exec(move || {

@@ -49,7 +49,7 @@ pub(super) async fn run(args: &PipelineArgs) -> Result<Report> {
     bare_write(&args.kafka, &topic, args.records)?;
     let mut figures = vec![
         floor(args, &topic, "fetch and look", Look::TwoMembers)?,
-        floor(args, &topic, "bare fetch", Look::Count)?,
+        floor(args, &topic, "bare Fetch", Look::Count)?,
     ];
     for delivery in ["exactly_once", "at_least_once"] {
         let app = format!("{topic}-{}", delivery.replace('_', "-"));
