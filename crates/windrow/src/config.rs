@@ -12,6 +12,7 @@ pub use self::{
     error::ConfigError,
     load::{load, parse},
     log::is_secret,
+    planned::{Planned, load_planned, plan},
     variables::Variables,
 };
 
@@ -21,6 +22,7 @@ mod listeners;
 mod load;
 mod log;
 mod names;
+mod planned;
 mod reader;
 mod streams;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Start with `pipeline`, which draws the whole path in data order.
 
 pub mod bench;
+pub mod cli;
 pub mod config;
 pub mod dialect;
 pub mod gateway;

@@ -1,0 +1,217 @@
+//! `windrow check`: every mistake of a configuration, or what would run.
+//!
+//! **In** a configuration. **Out** on standard output: streams, views with their inferred types, stages, topics, bounds.
+//! **Not here:** the log is not asked; a topic's real partition count may differ.
+
+use std::{fmt::Write, time::Duration};
+
+use clap::Args;
+use windrow_core::{
+    plan::{Shape, StreamPlan, ViewPlan},
+    spec::{Emit, LatePolicy, OnBad, OnFull, TimeSpec, TimeUnit},
+    value::ColumnType,
+};
+
+use super::{ConfigArgs, failure::Failure};
+use crate::{
+    config::{
+        Config, ListenerConfig, LogKind, Planned, StreamConfig,
+        units::{show_duration, show_size},
+    },
+    topics,
+};
+
+/// Arguments of `windrow check`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  windrow check\n  windrow check --config examples/quickstart/windrow.toml --env-file .env\n\nExit codes: 0 fine, 2 with mistakes."
+)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let planned = args.config.load()?;
+    print!("{} is fine.\n\n{}", args.config.config.display(), render(&planned));
+    Ok(())
+}
+
+/// Writes the plan for people.
+pub(super) fn render(planned: &Planned) -> String {
+    let (config, mut out) = (&planned.config, String::new());
+    line(&mut out, "app", &config.app);
+    line(&mut out, "log", &log(config));
+    for plan in &planned.plans {
+        if let Some(stream) = config.streams.get(&*plan.spec.name) {
+            render_stream(&mut out, config, stream, plan);
+        }
+        for view in &plan.views {
+            render_view(&mut out, config, plan, view);
+        }
+    }
+    for listener in config.listeners.values() {
+        render_listener(&mut out, listener);
+    }
+    out
+}
+
+fn line(out: &mut String, name: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{name:<12}{value}");
+}
+
+fn entry(out: &mut String, name: &str, value: &str) {
+    line(out, &format!("  {name}"), value);
+}
+
+fn log(config: &Config) -> String {
+    let (delivery, every) = (config.log.exactly_once, show_duration(config.log.commit_interval));
+    let delivery = if delivery { "exactly once" } else { "at least once" };
+    let place = match &config.log.kind {
+        LogKind::Embedded { directory, .. } => format!("embedded in {}", directory.display()),
+        LogKind::Kafka { bootstrap_servers, .. } => format!("kafka at {}", bootstrap_servers.join(", ")),
+    };
+    format!("{place}; {delivery}, a commit each {every}")
+}
+
+fn render_stream(out: &mut String, config: &Config, stream: &StreamConfig, plan: &StreamPlan) {
+    let spec = &stream.spec;
+    let _ = writeln!(out, "\nstream {}", spec.name);
+    let retention =
+        stream.retention.map_or("kept for ever".to_owned(), |d| format!("kept {}", show_duration(d)));
+    let made = match &config.log.kind {
+        LogKind::Embedded { .. } => format!("made with {}, {retention}", partitions(stream.partitions)),
+        LogKind::Kafka { .. } => "must exist".to_owned(),
+    };
+    entry(out, "topic", &format!("{} ({made})", spec.topic));
+    entry(out, "time", &time(&spec.time));
+    let idle = spec.idle_ms.map_or("never".to_owned(), ms);
+    let (late, ahead) = (ms(spec.lateness_ms), ms(spec.max_ahead_ms));
+    entry(out, "", &format!("lateness {late}, at most {ahead} ahead, idle after {idle}"));
+    let columns: Vec<String> = plan.columns.iter().map(|c| typed(&c.name, c.ty)).collect();
+    entry(out, "reads", &or_nothing(&columns));
+    let key = if spec.keyed_by.is_empty() { "unknown".to_owned() } else { spec.keyed_by.join(", ") };
+    entry(out, "key", &key);
+    let bad = match spec.on_bad {
+        OnBad::Skip => "skipped and counted".to_owned(),
+        OnBad::DeadLetter => format!("to {}", topics::bad(&config.app, &spec.name)),
+        OnBad::Stop => "stop the stream".to_owned(),
+    };
+    let gap = if stream.gap_stops { "stops the stream" } else { "counted, then on" };
+    entry(out, "bad records", &format!("{bad}; a gap: {gap}"));
+    if spec.until_end {
+        entry(out, "until", "the end: then every window closes");
+    }
+}
+
+fn render_view(out: &mut String, config: &Config, plan: &StreamPlan, view: &ViewPlan) {
+    let spec = &view.spec;
+    let (shape, stage) = match view.shape {
+        Shape::Stateless => ("a filter, no state".to_owned(), "served straight from the stream"),
+        Shape::Running => ("a running table".to_owned(), stages(config, plan)),
+        Shape::Tumbling { size_ms } => (format!("windows of {}", ms(size_ms)), stages(config, plan)),
+    };
+    let _ = writeln!(out, "\nview {} over {}", spec.name, plan.spec.name);
+    entry(out, "shape", &format!("{shape}; {stage}"));
+    let rows: Vec<String> = view.outputs.iter().map(|c| typed(&c.name, c.ty)).collect();
+    entry(out, "rows", &or_nothing(&rows));
+    entry(out, "key", &view.key_names.join(", "));
+    if view.shape != Shape::Stateless {
+        let retain = spec.retain_ms.map_or("for ever".to_owned(), ms);
+        let (emit, grace) = (emit(spec.emit), ms(spec.grace_ms));
+        entry(out, "emits", &format!("{emit}; grace {grace}, closed windows stay {retain}"));
+        let full = match spec.on_full {
+            OnFull::RefuseNewKeys => "new keys are refused and counted",
+            OnFull::CloseOldest => "the oldest window closes",
+            OnFull::Stop => "the view stops",
+        };
+        let most = show_size(spec.state_max_bytes as u64);
+        entry(out, "state", &format!("at most {most} a partition, then {full}"));
+    }
+    entry(out, "topics", &view_topics(config, view).join(", "));
+}
+
+fn view_topics(config: &Config, view: &ViewPlan) -> Vec<String> {
+    let (app, name) = (&*config.app, &*view.spec.name);
+    let mut all = Vec::new();
+    if topics::has_state(view) {
+        all.push(topics::channel(app, name).to_string());
+        all.push(topics::journal(app, name).to_string());
+    }
+    if view.is_windowed() && view.spec.late == LatePolicy::Topic {
+        all.push(topics::late(app, name).to_string());
+    }
+    if let Some(user) = &view.spec.topic {
+        all.push(format!("{} ({})", user.topic, emit(user.emit)));
+    }
+    if all.is_empty() { vec!["none".to_owned()] } else { all }
+}
+
+/// One stage when a group never spans partitions.
+fn stages(config: &Config, plan: &StreamPlan) -> &'static str {
+    let one_partition = config.streams.get(&*plan.spec.name).is_some_and(|s| s.partitions == 1);
+    match (plan.spec.keyed_by.is_empty(), one_partition, &config.log.kind) {
+        (false, ..) => "one stage: the message key is the group's",
+        (true, true, LogKind::Embedded { .. }) => "one stage: the topic has one partition",
+        _ => "one stage if the topic has one partition; with more, say `keyed_by`",
+    }
+}
+
+fn render_listener(out: &mut String, listener: &ListenerConfig) {
+    let _ = writeln!(out, "\nlistener {} at {}", listener.name, listener.bind);
+    let dialects: Vec<&str> = listener.dialects.iter().map(|d| d.name()).collect();
+    entry(out, "dialects", &dialects.join(", "));
+    let local = listener.bind.ip().is_loopback();
+    let channels = listener.channels.as_ref().map(|c| c.join(", "));
+    let default = if local { "every view, _stats, _clients" } else { "every view" };
+    entry(out, "channels", channels.as_deref().unwrap_or(default));
+    let publish =
+        listener.publish.as_ref().map(|p| if p.is_empty() { "none".to_owned() } else { p.join(", ") });
+    entry(out, "publish", publish.as_deref().unwrap_or(if local { "every stream" } else { "none" }));
+    let origins = if listener.origins.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", listener.origins.join(", "))
+    };
+    entry(out, "origins", &format!("the same{origins}"));
+}
+
+fn time(time: &TimeSpec) -> String {
+    match time {
+        TimeSpec::Record => "the record's timestamp".to_owned(),
+        TimeSpec::Column { column, unit } => {
+            let unit = match unit {
+                TimeUnit::Seconds => "seconds",
+                TimeUnit::Millis => "milliseconds",
+                TimeUnit::Micros => "microseconds",
+                TimeUnit::Nanos => "nanoseconds",
+                TimeUnit::Rfc3339 => "RFC 3339",
+            };
+            format!("column {column}, {unit}")
+        }
+    }
+}
+
+fn emit(emit: Emit) -> &'static str {
+    match emit {
+        Emit::Changes => "changes",
+        Emit::Final => "finals",
+    }
+}
+
+fn typed(name: &str, ty: Option<ColumnType>) -> String {
+    format!("{name} {}", ty.map_or("any", ColumnType::name))
+}
+
+fn or_nothing(parts: &[String]) -> String {
+    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+}
+
+fn partitions(n: i32) -> String {
+    if n == 1 { "1 partition".to_owned() } else { format!("{n} partitions") }
+}
+
+fn ms(ms: i64) -> String {
+    show_duration(Duration::from_millis(ms.max(0).cast_unsigned()))
+}

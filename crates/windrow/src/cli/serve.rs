@@ -1,0 +1,178 @@
+//! `windrow serve`: the pipeline, until a signal, a failure or the end of its input.
+//!
+//! **Invariant:** whatever ends it, it drains: transactions finish, clients are told when to come back. A second signal does
+//! not wait for that.
+
+use std::{future::Future, sync::Arc};
+
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::input::Input;
+use super::{ConfigArgs, failure::Failure};
+use crate::{
+    config::{Config, LogKind, Planned, plan},
+    log::LogError,
+    pipeline::{Options, Pipeline, Role},
+    publish::Publisher,
+};
+
+mod input;
+
+const EXAMPLES: &str = "\
+Examples:
+  windrow serve
+  windrow serve --config examples/quickstart/windrow.toml --env-file .env
+  windrow serve --role gateway                       only readers and sessions; engines run elsewhere
+  windrow serve --stdin clicks --until-end < clicks.ndjson
+
+Signals: the first SIGINT or SIGTERM drains (limits.drain_timeout), the second stops at once.
+Exit codes: 0 drained or at the end of the input, 1 failed, 2 asked wrongly.";
+
+/// Which half of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RoleArg {
+    /// Workers: windows and commits
+    Engine,
+    /// Readers, hub and listeners
+    Gateway,
+    /// Both
+    All,
+}
+
+/// Arguments of `windrow serve`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Which half of the pipeline this process runs
+    #[arg(long, default_value = "all")]
+    role: RoleArg,
+    /// Append the lines of standard input to this stream
+    #[arg(long, value_name = "STREAM")]
+    stdin: Option<String>,
+    /// At the end of the input close every window, write it, and exit
+    #[arg(long)]
+    until_end: bool,
+}
+
+pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    let planned = bounded(args.config.load()?, &args)?;
+    let config = &planned.config;
+    let role = match args.role {
+        RoleArg::Engine => Role::Engine,
+        RoleArg::Gateway => Role::Gateway,
+        RoleArg::All => Role::All,
+    };
+    let options = Options { role, input_complete: args.stdin.is_none() };
+    let mut stop = Stop::listen()?;
+    let mut pipeline = Pipeline::start(config, &planned.plans, &options).await.map_err(Failure::Failed)?;
+    let input = args.stdin.as_ref().map(|stream| Input::start(publisher(&pipeline, config), stream.clone()));
+    let ended = work(&mut pipeline, input, args.until_end, stop.asked()).await;
+    stop.hurry();
+    let drained = pipeline.drain().await;
+    ended?;
+    drained.map_err(Failure::Failed)
+}
+
+/// Waits for what ends the process: a failure, a signal, or with `until_end` the end of all bounded inputs.
+async fn work(
+    pipeline: &mut Pipeline,
+    mut input: Option<Input>,
+    until_end: bool,
+    asked: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    tokio::pin!(asked);
+    if let Some(input) = &mut input {
+        tokio::select! {
+            ended = input.ended() => ended?,
+            failed = pipeline.failed() => return told(failed),
+            () = &mut asked => return Ok(()),
+        }
+        pipeline.input_complete();
+    }
+    if until_end {
+        tokio::select! {
+            ended = pipeline.ended() => told(ended),
+            () = &mut asked => Ok(()),
+        }
+    } else {
+        tokio::select! {
+            failed = pipeline.failed() => told(failed),
+            () = &mut asked => Ok(()),
+        }
+    }
+}
+
+fn told(result: Result<(), LogError>) -> Result<(), Failure> {
+    result.map_err(Failure::failed)
+}
+
+/// Makes the inputs bounded that `--until-end` is about.
+fn bounded(mut planned: Planned, args: &ServeArgs) -> Result<Planned, Failure> {
+    if args.role == RoleArg::Gateway && (args.stdin.is_some() || args.until_end) {
+        return Err(Failure::usage("--stdin and --until-end need the engine: --role engine or all"));
+    }
+    let streams = &mut planned.config.streams;
+    if let Some(name) = &args.stdin {
+        let known: Vec<String> = streams.keys().cloned().collect();
+        let Some(stream) = streams.get_mut(name) else {
+            let close = windrow_core::suggest::closest(name, known.iter().map(String::as_str));
+            let hint = close.map(|c| format!("; did you mean {c}?")).unwrap_or_default();
+            return Err(Failure::usage(format!("--stdin: there is no stream {name:?}{hint}")));
+        };
+        if args.until_end {
+            Arc::make_mut(&mut stream.spec).until_end = true;
+        }
+    }
+    if args.until_end && !streams.values().any(|s| s.spec.until_end) {
+        return Err(Failure::usage("--until-end needs --stdin STREAM, or a stream with until = \"end\""));
+    }
+    if args.stdin.is_some() && args.until_end {
+        planned.plans = plan(&planned.config, "", "").map_err(Failure::Config)?;
+    }
+    Ok(planned)
+}
+
+/// A way into the streams from inside this process.
+pub(super) fn publisher(pipeline: &Pipeline, config: &Config) -> Publisher {
+    let may_create = matches!(config.log.kind, LogKind::Embedded { .. });
+    let limits = Arc::new(config.limits.clone());
+    Publisher::start(
+        pipeline.log().clone(),
+        config.streams.clone(),
+        may_create,
+        limits,
+        pipeline.stats().clone(),
+    )
+}
+
+/// The signals that ask the process to stop.
+pub(super) struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    pub(super) fn listen() -> Result<Self, Failure> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next signal.
+    pub(super) async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// From now on a signal ends the process at once: what was open is aborted, as after a crash.
+    pub(super) fn hurry(mut self) {
+        tokio::spawn(async move {
+            self.asked().await;
+            eprintln!("stopped before the drain was over");
+            std::process::exit(1);
+        });
+    }
+}
