@@ -1,11 +1,236 @@
 //! The journal: a view's state as records of its own topic, enough to restore it exactly.
 //!
-//! **In** what was touched since the last cut. **Out** records; and on restoring, the state.
-//! **Invariant:** every block names the commit, the plan's fingerprint and the view's own position; blocks apply in order,
-//! and a block that does not fit what came before is an error, never a guess.
-//! **Not here:** the topic, its purge, and reading it (the worker).
+//! **In** what was touched since the last cut. **Out** records; and on restoring, sections to apply in order.
+//! **Before** this file: `state`. **After** it: `out`.
+//!
+//! Two kinds of records. A *delta* holds what one commit touched: absolute values of scalars, added elements of sets, windows
+//! closed and retired, and the view's own position and watermark. A *slice* holds a part of the whole state, as it is at
+//! one commit. Slices of one *series* together hold all that was there when it began; what came later is in the deltas
+//! beside them. So a journal can be cut off before the first slice of any complete series.
+//!
+//! **Invariant:** every record names the commit and the plan's fingerprint; a record that does not fit what came before is an
+//! error, never a guess. No record is larger than its bound, but for one element that is so by itself.
+//! **Not here:** the topic, its purge, and reading it (the worker); applying sections (`engine`).
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    engine::{SeriesEvent, TaskOptions},
+    out::{OutRecord, Place, Target},
+    plan::ViewPlan,
+    state::{Bucket, Retained, canon},
+};
+
+mod read;
+mod series;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use read::{Block, Kind, Restoring};
+pub(crate) use read::{ClosedWindow, Section};
+use series::Series;
+use write::BlockWriter;
+
+/// First byte of every record.
+const VERSION: u8 = 1;
+
+/// How far a view has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) position: i64,
+    pub(crate) highest_ms: i64,
+    pub(crate) watermark_ms: i64,
+    pub(crate) closed_end_ms: i64,
+    pub(crate) dropped_end_ms: i64,
+}
+
+/// What happened to a window since the last cut.
+#[derive(Debug)]
+enum Mark {
+    Closed { end_ms: i64, retains: bool, keys: Vec<u8> },
+    Settled { end_ms: i64 },
+    Retired { end_ms: i64 },
+}
+
+/// The journal of one view over one partition.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    pub(crate) options: TaskOptions,
+    /// Keys of a window that is being closed, of which more are to come.
+    pub(crate) closing: Vec<u8>,
+    view: Arc<ViewPlan>,
+    commit: u64,
+    progress: Option<Progress>,
+    marks: Vec<Mark>,
+    series: Series,
+    restoring: Restoring,
+}
+
+/// What one cut writes.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) records: Vec<Vec<u8>>,
+    pub(crate) series: Vec<SeriesEvent>,
+}
+
+impl Journal {
+    pub(crate) fn new(view: Arc<ViewPlan>, options: TaskOptions) -> Self {
+        Self {
+            options,
+            closing: Vec::new(),
+            view,
+            commit: 0,
+            progress: None,
+            marks: Vec::new(),
+            series: Series::default(),
+            restoring: Restoring::default(),
+        }
+    }
+
+    /// Number of the last commit; 0 = none.
+    pub(crate) fn commit(&self) -> u64 {
+        self.commit
+    }
+
+    /// Notes a window whose bucket is dropped. Rows that the journal has not seen as they are now go along.
+    pub(crate) fn closed(&mut self, bucket: &Bucket, retains: bool) {
+        let mut keys = Vec::new();
+        for row in bucket.touched.iter().filter(|_| retains) {
+            keys.push(u8::from(bucket.is_shown(*row)));
+            canon::put_unsigned(bucket.key(*row).len() as u64, &mut keys);
+            keys.extend_from_slice(bucket.key(*row));
+        }
+        self.marks.push(Mark::Closed { end_ms: bucket.end_ms, retains, keys });
+    }
+
+    /// Notes a window whose finals are out but which stays for late records.
+    pub(crate) fn settled(&mut self, end_ms: i64) {
+        self.marks.push(Mark::Settled { end_ms });
+    }
+
+    /// Notes a window whose keys are forgotten.
+    pub(crate) fn retired(&mut self, end_ms: i64) {
+        self.marks.push(Mark::Retired { end_ms });
+    }
+
+    /// Writes what changed since the last call, if anything did.
+    pub(crate) fn write(
+        &mut self,
+        progress: Progress,
+        buckets: &VecDeque<Bucket>,
+        retained: &VecDeque<Retained>,
+    ) -> Written {
+        let mut written = Written::default();
+        let still = self.progress == Some(progress) && self.marks.is_empty();
+        if still && buckets.iter().all(|bucket| bucket.touched.is_empty()) {
+            return written;
+        }
+        self.commit += 1;
+        self.progress = Some(progress);
+        let mut writer =
+            BlockWriter::new(self.view.fingerprint, self.commit, self.options.journal_block_max_bytes);
+        self.series.write(&self.options, buckets, retained, &mut writer);
+        if let Some(series) = self.series.take_began() {
+            written.series.push(SeriesEvent::Began { view: self.view.index, series });
+        }
+        if let Some(series) = self.series.take_completed() {
+            written.series.push(SeriesEvent::Completed { view: self.view.index, series });
+        }
+        let slices = writer.records_bytes();
+        writer.progress(&progress);
+        for bucket in buckets {
+            for row in &bucket.touched {
+                writer.row(bucket, *row, true);
+            }
+        }
+        for mark in self.marks.drain(..) {
+            match mark {
+                Mark::Closed { end_ms, retains, keys } => writer.closed(end_ms, retains, &keys),
+                Mark::Settled { end_ms } => writer.settled(end_ms),
+                Mark::Retired { end_ms } => writer.retired(end_ms),
+            }
+        }
+        writer.finish_delta();
+        self.series.count(writer.records_bytes() - slices);
+        written.records = writer.into_records();
+        written
+    }
+
+    /// Addresses one record. The key only helps people who look into the topic.
+    pub(crate) fn record(&self, value: Vec<u8>, partition: i32, now_ms: i64) -> OutRecord {
+        let key = match Kind::of(&value) {
+            Some(Kind::Slice { series, index }) => format!("slice/{series}/{index}").into(),
+            _ => Bytes::from_static(b"delta"),
+        };
+        OutRecord {
+            target: Target::Journal(self.view.index),
+            place: Place::Exact(partition),
+            key: Some(key),
+            value: Some(value.into()),
+            headers: Vec::new(),
+            timestamp_ms: now_ms,
+        }
+    }
+
+    /// Reads one record and checks that it comes next.
+    pub(crate) fn read(&mut self, value: Option<&[u8]>) -> Result<Block, JournalError> {
+        let value = value.ok_or_else(|| self.corrupt("a record has no value"))?;
+        if let Some(version) = value.first().copied().filter(|version| *version != VERSION) {
+            return Err(JournalError::Version { view: self.view.spec.name.clone(), version });
+        }
+        let block = Block::parse(value).ok_or_else(|| self.corrupt("a record cannot be read"))?;
+        if block.fingerprint != self.view.fingerprint {
+            let view = self.view.spec.name.clone();
+            return Err(JournalError::OtherPlan {
+                view,
+                expected: self.view.fingerprint,
+                found: block.fingerprint,
+            });
+        }
+        if let Some(commit) = self.restoring.begin(&block) {
+            self.commit = commit;
+        }
+        self.restoring.check(&block, self.commit).map_err(|why| self.hole(why))?;
+        Ok(block)
+    }
+
+    /// Notes that all sections of a record are applied.
+    pub(crate) fn applied(&mut self, block: &Block) -> Result<(), JournalError> {
+        match block.kind {
+            Kind::Slice { series, index } => self.series.seen(series, index),
+            Kind::Delta { .. } => self.series.count(block.bytes),
+        }
+        if self.restoring.applied(block) {
+            self.commit = block.commit;
+            if self.progress.is_none() {
+                return Err(self.corrupt("a commit has no position"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_progress(&mut self, progress: Progress) {
+        self.progress = Some(progress);
+    }
+
+    /// Ends restoring; returns how far the view had come.
+    pub(crate) fn finish(&mut self) -> Result<Option<Progress>, JournalError> {
+        self.restoring.finish().map_err(|why| self.hole(why))?;
+        self.closing = Vec::new();
+        Ok(self.progress)
+    }
+
+    pub(crate) fn corrupt(&self, why: &'static str) -> JournalError {
+        JournalError::Corrupt { view: self.view.spec.name.clone(), why }
+    }
+
+    fn hole(&self, why: &'static str) -> JournalError {
+        JournalError::Hole { view: self.view.spec.name.clone(), why }
+    }
+}
 
 /// Why a journal cannot be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

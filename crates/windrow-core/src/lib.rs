@@ -3,6 +3,7 @@
 //! In data order: `batch` → `scan` → `decode` → `expr` → `engine` → `out`, and on the way out `position` → `hub`.
 //! `sql` makes `plan`s out of `spec`s before any record flows.
 
+pub mod aggregate;
 pub mod batch;
 pub mod decode;
 pub mod engine;
@@ -15,5 +16,8 @@ pub mod position;
 pub mod scan;
 pub mod spec;
 pub mod sql;
+pub mod state;
 pub mod suggest;
 pub mod value;
+pub mod watermark;
+pub mod window;

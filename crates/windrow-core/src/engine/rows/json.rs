@@ -1,0 +1,199 @@
+//! The JSON of rows and keys.
+//!
+//! **In** an output row. **Out** ranges of the shared text: the group, the channel's key and value, the user's key and value.
+//! **Invariant:** the channel's value is the user's, then `window_start` and `window_end` unless selected, `final`, `seq`.
+
+use std::{ops::Range, sync::Arc};
+
+use bumpalo::Bump;
+
+use crate::{
+    engine::TaskError,
+    plan::ViewPlan,
+    value::{Datum, write_text},
+    window::Window,
+};
+
+/// What the user's topic is keyed by.
+#[derive(Debug)]
+pub(super) enum UserKey {
+    /// The group's columns as a JSON array.
+    Group,
+    /// Nothing.
+    Null,
+    /// These outputs: one as its plain text, several as a JSON array.
+    Outputs(Vec<usize>),
+}
+
+/// Knows the fixed parts of a view's rows.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// `{"a":`, then `,"b":` and so on.
+    names: Vec<Vec<u8>>,
+    selects_start: bool,
+    selects_end: bool,
+    pub(super) user_key: UserKey,
+    /// `,"final":false,"seq":7}` and the same with `true`.
+    tails: [Vec<u8>; 2],
+}
+
+impl Writer {
+    pub(super) fn new(view: &ViewPlan) -> Result<Self, TaskError> {
+        let name = |(i, name): (usize, &str)| {
+            let mut text = vec![if i == 0 { b'{' } else { b',' }];
+            write_text(name, &mut text);
+            text.push(b':');
+            text
+        };
+        let selects = |name| view.outputs.iter().any(|output| &*output.name == name);
+        let user_key = match view.spec.topic.as_ref().map(|user| user.key.as_deref()) {
+            None | Some(None) => UserKey::Group,
+            Some(Some([])) => UserKey::Null,
+            Some(Some(columns)) => {
+                let find = |column: &Arc<str>| {
+                    let at = view.outputs.iter().position(|output| output.name == *column);
+                    let error =
+                        || TaskError::KeyColumn { view: view.spec.name.clone(), column: column.clone() };
+                    at.ok_or_else(error)
+                };
+                UserKey::Outputs(columns.iter().map(find).collect::<Result<_, _>>()?)
+            }
+        };
+        let mut writer = Self {
+            names: view.outputs.iter().map(|output| &*output.name).enumerate().map(name).collect(),
+            selects_start: selects("window_start"),
+            selects_end: selects("window_end"),
+            user_key,
+            tails: Default::default(),
+        };
+        writer.set_seq(0);
+        Ok(writer)
+    }
+
+    pub(super) fn set_seq(&mut self, seq: u64) {
+        self.tails =
+            [false, true].map(|is_final| format!(",\"final\":{is_final},\"seq\":{seq}}}").into_bytes());
+    }
+
+    /// Writes the group's JSON array.
+    pub(super) fn group(&self, view: &ViewPlan, output: &[Datum<'_>], text: &mut Vec<u8>) -> Range<usize> {
+        group_json(&output[..view.keys.len()], text)
+    }
+
+    pub(super) fn user_key<'a>(
+        &self,
+        view: &'a ViewPlan,
+        row: &[Datum<'a>],
+        arena: &'a Bump,
+        group: &Range<usize>,
+        text: &mut Vec<u8>,
+    ) -> Option<Range<usize>> {
+        let at = text.len();
+        match &self.user_key {
+            UserKey::Group => return Some(group.clone()),
+            UserKey::Null => return None,
+            UserKey::Outputs(columns) => match columns[..] {
+                [column] => match view.outputs[column].expr.eval(row, arena) {
+                    Datum::Null => return None,
+                    Datum::Text(plain) => text.extend_from_slice(plain.as_bytes()),
+                    Datum::Bytes(plain) => text.extend_from_slice(plain),
+                    other => other.write_json(text),
+                },
+                _ => {
+                    let values = columns.iter().map(|c| view.outputs[*c].expr.eval(row, arena));
+                    array_json(values, text);
+                }
+            },
+        }
+        Some(at..text.len())
+    }
+
+    pub(super) fn user_value<'a>(
+        &self,
+        view: &'a ViewPlan,
+        row: &[Datum<'a>],
+        arena: &'a Bump,
+        text: &mut Vec<u8>,
+    ) -> Range<usize> {
+        let at = text.len();
+        self.outputs(view, row, arena, text);
+        text.push(b'}');
+        at..text.len()
+    }
+
+    pub(super) fn channel_value<'a>(
+        &self,
+        view: &'a ViewPlan,
+        row: &[Datum<'a>],
+        arena: &'a Bump,
+        window: Option<Window>,
+        is_final: bool,
+        text: &mut Vec<u8>,
+    ) -> Range<usize> {
+        let at = text.len();
+        self.outputs(view, row, arena, text);
+        if let Some(window) = window {
+            if !self.selects_start {
+                text.extend_from_slice(b",\"window_start\":");
+                Datum::Timestamp(window.start_ms).write_json(text);
+            }
+            if !self.selects_end {
+                text.extend_from_slice(b",\"window_end\":");
+                Datum::Timestamp(window.end_ms).write_json(text);
+            }
+        }
+        text.extend_from_slice(&self.tails[usize::from(is_final)]);
+        at..text.len()
+    }
+
+    fn outputs<'a>(&self, view: &'a ViewPlan, row: &[Datum<'a>], arena: &'a Bump, text: &mut Vec<u8>) {
+        for (name, output) in self.names.iter().zip(&view.outputs) {
+            text.extend_from_slice(name);
+            output.expr.eval(row, arena).write_json(text);
+        }
+    }
+}
+
+/// Appends the JSON array of a group's values.
+pub(in crate::engine) fn group_json(values: &[Datum<'_>], text: &mut Vec<u8>) -> Range<usize> {
+    let at = text.len();
+    array_json(values.iter().copied(), text);
+    at..text.len()
+}
+
+fn array_json<'a>(values: impl Iterator<Item = Datum<'a>>, text: &mut Vec<u8>) {
+    text.push(b'[');
+    for (i, value) in values.enumerate() {
+        if i > 0 {
+            text.push(b',');
+        }
+        match value {
+            // Two different byte strings must not become one key.
+            Datum::Bytes(bytes) => write_text(&hex(bytes), text),
+            other => other.write_json(text),
+        }
+    }
+    text.push(b']');
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold("0x".to_owned(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Appends the channel's key: the group's values, then the window's start.
+pub(super) fn channel_key(group: Range<usize>, window: Option<Window>, text: &mut Vec<u8>) -> Range<usize> {
+    let Some(window) = window else { return group };
+    let at = text.len();
+    text.extend_from_within(group.start..group.end - 1);
+    if group.len() > 2 {
+        text.push(b',');
+    }
+    Datum::Timestamp(window.start_ms).write_json(text);
+    text.push(b']');
+    at..text.len()
+}

@@ -1,0 +1,246 @@
+//! Reading: records become sections, and their order is checked.
+//!
+//! **In** bytes that may be anything. **Out** sections, or the reason why the journal cannot be trusted.
+//! **Invariant:** nothing in here panics, and memory is bounded by [`BODY_MAX_BYTES`] whatever a record claims.
+
+use super::{
+    Progress, VERSION,
+    write::{
+        FLAG_COMPRESSED, FLAG_LAST, KIND_DELTA, KIND_SLICE, TAG_CLOSED, TAG_PROGRESS, TAG_RETAINED,
+        TAG_RETIRED, TAG_ROWS, TAG_SETTLED,
+    },
+};
+use crate::{batch::BATCH_MAX_BYTES, state::canon::Reader};
+
+/// Largest body: no record is larger, even decompressed.
+const BODY_MAX_BYTES: usize = BATCH_MAX_BYTES;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Delta { part: u64 },
+    Slice { series: u64, index: u64 },
+}
+
+impl Kind {
+    /// Reads the kind out of a record's head.
+    pub(super) fn of(value: &[u8]) -> Option<Self> {
+        Some(Head::parse(&mut Reader(value))?.kind)
+    }
+}
+
+struct Head {
+    kind: Kind,
+    fingerprint: u64,
+    flags: u8,
+    commit: u64,
+}
+
+impl Head {
+    fn parse(reader: &mut Reader<'_>) -> Option<Self> {
+        if reader.byte()? != VERSION {
+            return None;
+        }
+        let kind = reader.byte()?;
+        let fingerprint = u64::from_le_bytes(reader.array()?);
+        let flags = reader.byte()?;
+        let commit = reader.unsigned()?;
+        let kind = match kind {
+            KIND_DELTA => Kind::Delta { part: reader.unsigned()? },
+            KIND_SLICE => Kind::Slice { series: reader.unsigned()?, index: reader.unsigned()? },
+            _ => return None,
+        };
+        Some(Self { kind, fingerprint, flags, commit })
+    }
+}
+
+/// One record of a journal.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(super) kind: Kind,
+    pub(super) fingerprint: u64,
+    pub(super) commit: u64,
+    pub(super) last: bool,
+    /// Size of the record.
+    pub(super) bytes: u64,
+    body: Vec<u8>,
+}
+
+impl Block {
+    pub(super) fn parse(value: &[u8]) -> Option<Self> {
+        let mut reader = Reader(value);
+        let head = Head::parse(&mut reader)?;
+        let body = if head.flags & FLAG_COMPRESSED == 0 {
+            reader.0.to_vec()
+        } else {
+            let claimed = u32::from_le_bytes(reader.0.get(..4)?.try_into().ok()?) as usize;
+            if claimed > BODY_MAX_BYTES {
+                return None;
+            }
+            lz4_flex::block::decompress_size_prepended(reader.0).ok()?
+        };
+        Some(Self {
+            kind: head.kind,
+            fingerprint: head.fingerprint,
+            commit: head.commit,
+            last: head.flags & FLAG_LAST != 0,
+            bytes: value.len() as u64,
+            body,
+        })
+    }
+
+    pub(crate) fn sections(&self) -> Sections<'_> {
+        Sections(Reader(&self.body))
+    }
+}
+
+/// One step of restoring.
+#[derive(Debug)]
+pub(crate) enum Section<'a> {
+    Progress(Progress),
+    Rows { end_ms: i64, closed: bool, count: u64, keys: Reader<'a>, columns: Vec<Reader<'a>> },
+    Closed(ClosedWindow<'a>),
+    Retired { end_ms: i64 },
+    Retained { end_ms: i64, first: bool, keys: Reader<'a> },
+}
+
+/// A window whose finals are out.
+#[derive(Debug)]
+pub(crate) struct ClosedWindow<'a> {
+    pub(crate) end_ms: i64,
+    /// The bucket stays, for late records.
+    pub(crate) stays: bool,
+    /// Its keys are kept until it retires.
+    pub(crate) retains: bool,
+    /// No more keys follow.
+    pub(crate) last: bool,
+    /// Keys touched in the commit that closed it, each after a flag whether the channel has it.
+    pub(crate) keys: &'a [u8],
+}
+
+/// The sections of one record.
+#[derive(Debug)]
+pub(crate) struct Sections<'a>(Reader<'a>);
+
+impl<'a> Sections<'a> {
+    /// Returns the next section; the inner `None` = damaged.
+    pub(crate) fn next(&mut self, columns: usize) -> Option<Option<Section<'a>>> {
+        if self.0.is_empty() { None } else { Some(self.section(columns)) }
+    }
+
+    fn section(&mut self, columns: usize) -> Option<Section<'a>> {
+        let reader = &mut self.0;
+        let tag = reader.byte()?;
+        let first = reader.signed()?;
+        Some(match tag {
+            TAG_PROGRESS => Section::Progress(Progress {
+                position: first,
+                highest_ms: reader.signed()?,
+                watermark_ms: reader.signed()?,
+                closed_end_ms: reader.signed()?,
+                dropped_end_ms: reader.signed()?,
+            }),
+            TAG_ROWS => {
+                let (closed, count) = (reader.byte()? != 0, reader.unsigned()?);
+                let keys = Reader(reader.prefixed()?);
+                let columns =
+                    (0..columns).map(|_| Some(Reader(reader.prefixed()?))).collect::<Option<_>>()?;
+                Section::Rows { end_ms: first, closed, count, keys, columns }
+            }
+            TAG_CLOSED => {
+                let flags = reader.byte()?;
+                let keys = reader.prefixed()?;
+                let (retains, last) = (flags & 1 != 0, flags & 2 != 0);
+                Section::Closed(ClosedWindow { end_ms: first, stays: false, retains, last, keys })
+            }
+            TAG_SETTLED => Section::Closed(ClosedWindow {
+                end_ms: first,
+                stays: true,
+                retains: false,
+                last: true,
+                keys: &[],
+            }),
+            TAG_RETIRED => Section::Retired { end_ms: first },
+            TAG_RETAINED => {
+                let begins = reader.byte()? != 0;
+                Section::Retained { end_ms: first, first: begins, keys: Reader(reader.prefixed()?) }
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Watches the order of records while restoring.
+#[derive(Debug, Default)]
+pub(super) struct Restoring {
+    begun: bool,
+    /// The series that the journal begins with, until one that began with it or later is complete.
+    waits_for: Option<u64>,
+    /// Part that comes next; above 0 inside a commit.
+    next_part: u64,
+    /// Series and the slice that comes next.
+    next_slice: Option<(u64, u64)>,
+    /// A slice was read whose commit has not followed.
+    sliced: bool,
+}
+
+impl Restoring {
+    /// Looks at the very first record; returns the commit before it when the journal begins with a series.
+    pub(super) fn begin(&mut self, block: &Block) -> Option<u64> {
+        if std::mem::replace(&mut self.begun, true) {
+            return None;
+        }
+        match block.kind {
+            Kind::Slice { series, index: 0 } => {
+                self.waits_for = Some(series);
+                Some(block.commit.saturating_sub(1))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn check(&self, block: &Block, commit: u64) -> Result<(), &'static str> {
+        if commit.checked_add(1) != Some(block.commit) {
+            return Err(
+                "a commit is missing, or the journal does not begin with the first slice of a series",
+            );
+        }
+        match block.kind {
+            Kind::Delta { part } if part != self.next_part => Err("a part of a commit is missing"),
+            Kind::Slice { .. } if self.next_part != 0 => Err("a slice stands inside a commit"),
+            Kind::Slice { series, index } if index != 0 && self.next_slice != Some((series, index)) => {
+                Err("a slice of a series is missing")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves on; tells whether a commit is now complete.
+    pub(super) fn applied(&mut self, block: &Block) -> bool {
+        match block.kind {
+            Kind::Delta { .. } if block.last => {
+                self.next_part = 0;
+                self.sliced = false;
+                return true;
+            }
+            Kind::Delta { .. } => self.next_part += 1,
+            Kind::Slice { series, index } => {
+                self.sliced = true;
+                self.next_slice = Some((series, index.saturating_add(1)));
+                if block.last && self.waits_for.is_some_and(|waited| series >= waited) {
+                    self.waits_for = None;
+                }
+            }
+        }
+        false
+    }
+
+    pub(super) fn finish(&self) -> Result<(), &'static str> {
+        if self.next_part != 0 || self.sliced {
+            return Err("it ends inside a commit");
+        }
+        if self.waits_for.is_some() {
+            return Err("it begins with a snapshot series that is not complete");
+        }
+        Ok(())
+    }
+}
