@@ -26,7 +26,7 @@ use crate::{
     spec::{LatePolicy, OnFull},
     state::{Bucket, Retained, canon},
     value::Datum,
-    watermark::Watermark,
+    watermark::{ENDED_MS, Watermark},
     window::{RUNNING_END_MS, Window},
 };
 
@@ -298,8 +298,9 @@ impl View {
         rows::group_json(&datums, &mut json);
         let passed =
             |watermark: i64| watermark.saturating_sub(window.end_ms).saturating_sub(plan.spec.grace_ms);
-        let late_ms =
-            Some(passed(self.watermark.ms())).filter(|_| self.watermark.ms() != crate::watermark::ENDED_MS);
+        let late_ms = Some(self.watermark.ms())
+            .filter(|ms| *ms != ENDED_MS)
+            .map(|ms| ms.saturating_sub(closes_ms).max(0));
         let late = Lateness { key: &json, window: window.header(), late_ms };
         if plan.spec.late == LatePolicy::Topic {
             self.late_letters.late(Target::Late(plan.index), read.source, read.record, &late);

@@ -66,7 +66,7 @@ impl Writer {
             user_key,
             tails: Default::default(),
         };
-        writer.set_seq(0);
+        writer.set_seq(1);
         Ok(writer)
     }
 

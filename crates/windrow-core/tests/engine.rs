@@ -1,0 +1,10 @@
+//! The engine from outside: scripts that people can check by eye, and random runs against an oracle.
+
+#[path = "engine/oracle.rs"]
+mod oracle;
+#[path = "engine/random.rs"]
+mod random;
+#[path = "engine/script.rs"]
+mod script;
+#[path = "engine/world.rs"]
+mod world;

@@ -1,0 +1,174 @@
+//! One partition with its log and its journals in memory: folds, cuts, crashes and restores as a worker does.
+//!
+//! **Invariant:** what a cut did not hand over is lost at a restart; journals are purged as soon as the engine allows it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use windrow_core::{
+    batch::{Batch, BatchBuilder, Compression},
+    engine::{Cut, SeriesEvent, StopReason, Task, TaskOptions},
+    journal::JournalError,
+    out::{OutRecord, Target},
+    plan::StreamPlan,
+    spec::{Emit, Format, LatePolicy, OnBad, OnFull, StreamSpec, TimeSpec, TimeUnit, UserTopic, ViewSpec},
+    sql,
+};
+
+pub(crate) fn stream() -> StreamSpec {
+    StreamSpec {
+        name: "s".into(),
+        topic: "t".into(),
+        format: Format::Json,
+        key_format: Format::Text,
+        columns: Vec::new(),
+        time: TimeSpec::Column { column: "t".into(), unit: TimeUnit::Millis },
+        lateness_ms: 0,
+        max_ahead_ms: 3_600_000,
+        idle_ms: None,
+        on_bad: OnBad::DeadLetter,
+        keyed_by: Vec::new(),
+        latest_by: Vec::new(),
+        keep: 0,
+        until_end: false,
+    }
+}
+
+pub(crate) fn view(name: &str, sql: &str) -> ViewSpec {
+    ViewSpec {
+        name: name.into(),
+        sql: sql.to_owned(),
+        emit: Emit::Changes,
+        grace_ms: 0,
+        late: LatePolicy::Topic,
+        retain_ms: None,
+        topic: None,
+        state_max_bytes: 1 << 30,
+        on_full: OnFull::RefuseNewKeys,
+    }
+}
+
+pub(crate) fn user_topic(emit: Emit, key: Option<Vec<Arc<str>>>) -> UserTopic {
+    UserTopic { topic: "u".into(), emit, key }
+}
+
+pub(crate) fn plan(stream: StreamSpec, views: Vec<ViewSpec>) -> Arc<StreamPlan> {
+    let views: Vec<_> = views.into_iter().map(Arc::new).collect();
+    let plans = sql::plan(&[Arc::new(stream)], &views).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    Arc::new(plans.into_iter().next().unwrap())
+}
+
+/// A record on its way into the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Input {
+    pub(crate) timestamp_ms: i64,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+pub(crate) struct World {
+    pub(crate) task: Task,
+    pub(crate) now_ms: i64,
+    plan: Arc<StreamPlan>,
+    options: TaskOptions,
+    batches: Vec<Batch>,
+    next_offset: i64,
+    /// Journal records by view, with the index at which each began series begins.
+    journals: Vec<Vec<OutRecord>>,
+    began: Vec<Option<(u64, usize)>>,
+    ended: bool,
+}
+
+impl World {
+    pub(crate) fn new(plan: Arc<StreamPlan>, options: TaskOptions) -> Self {
+        let mut task = Task::new(plan.clone(), "t".into(), 0, options.clone()).unwrap();
+        task.start(0);
+        Self {
+            task,
+            now_ms: 1 << 40,
+            journals: plan.views.iter().map(|_| Vec::new()).collect(),
+            began: vec![None; plan.views.len()],
+            plan,
+            options,
+            batches: Vec::new(),
+            next_offset: 0,
+            ended: false,
+        }
+    }
+
+    /// Appends the records to the log as one batch and folds it.
+    pub(crate) fn fold(&mut self, inputs: &[Input]) -> Result<(), StopReason> {
+        let mut builder = BatchBuilder::new(Compression::None);
+        let no_headers = std::iter::empty::<(&str, Option<&[u8]>)>;
+        for input in inputs {
+            builder.push(input.timestamp_ms, None, input.value.as_deref(), no_headers()).unwrap();
+        }
+        let bytes: Bytes = builder.build(self.next_offset, -1, -1, -1, false);
+        let (batch, _) = Batch::parse(&bytes).unwrap();
+        self.next_offset = batch.last_offset() + 1;
+        self.batches.push(batch.clone());
+        self.task.fold(&batch, self.now_ms)
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+        self.task.end();
+    }
+
+    /// Cuts and commits: journals take their records, the rest is returned.
+    pub(crate) fn cut(&mut self) -> (Vec<OutRecord>, Cut) {
+        let mut out = Vec::new();
+        let cut = self.task.cut(self.now_ms, &mut out);
+        let lengths: Vec<usize> = self.journals.iter().map(Vec::len).collect();
+        let (journal, rest): (Vec<_>, Vec<_>) =
+            out.into_iter().partition(|record| matches!(record.target, Target::Journal(_)));
+        for record in journal {
+            let Target::Journal(view) = record.target else { unreachable!() };
+            self.journals[view].push(record);
+        }
+        for event in &cut.series {
+            match *event {
+                SeriesEvent::Began { view, series } => self.began[view] = Some((series, lengths[view])),
+                SeriesEvent::Completed { view, series } => {
+                    let Some((_, from)) = self.began[view].filter(|(began, _)| *began == series) else {
+                        continue;
+                    };
+                    self.journals[view].drain(..from);
+                    self.began[view] = Some((series, 0));
+                }
+            }
+        }
+        (rest, cut)
+    }
+
+    /// The process dies and another one takes over from what is committed.
+    pub(crate) fn restart(&mut self) {
+        self.try_restart(self.plan.clone()).unwrap();
+    }
+
+    pub(crate) fn try_restart(&mut self, plan: Arc<StreamPlan>) -> Result<(), JournalError> {
+        let mut task = Task::new(plan.clone(), "t".into(), 0, self.options.clone()).unwrap();
+        self.journals.resize_with(plan.views.len(), Vec::new);
+        self.began = vec![None; plan.views.len()];
+        for (view, journal) in self.journals.iter().enumerate() {
+            for record in journal {
+                task.restore(view, record.key.as_deref(), record.value.as_deref())?;
+            }
+        }
+        task.restored()?;
+        task.start(0);
+        self.plan = plan;
+        self.task = task;
+        let position = self.task.position();
+        for batch in self.batches.iter().filter(|batch| batch.last_offset() >= position) {
+            self.task.fold(batch, self.now_ms).unwrap();
+        }
+        if self.ended {
+            self.task.end();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn journal_mut(&mut self, view: usize) -> &mut Vec<OutRecord> {
+        &mut self.journals[view]
+    }
+}
