@@ -122,7 +122,7 @@ impl Rows {
             (true, false) => State::Change,
         };
         if holds && user {
-            let key = writer.user_key(view, &output, arena, &group, text);
+            let key = writer.user_key(&output, arena, &group, text);
             let value = writer.user_value(view, &output, arena, text);
             // Without a key, rows of one group still stay in order.
             let hash = key.as_ref().map_or(hash, |key| murmur2(&text[key.clone()]));
@@ -168,9 +168,9 @@ impl Rows {
         let group = group_json(&identity, text);
         // Records of one partition stay in one partition, in order, unless they have a key of their own.
         let partition = identity[1].integer().and_then(|p| u32::try_from(p).ok()).unwrap_or(0);
-        let key = writer.user_key(view, row, arena, &group, text);
+        let key = writer.user_key(row, arena, &group, text);
         let hash = match (&key, &writer.user_key) {
-            (Some(key), UserKey::Outputs(_)) => murmur2(&text[key.clone()]),
+            (Some(key), UserKey::Columns(_)) => murmur2(&text[key.clone()]),
             _ => partition,
         };
         let value = Some(writer.user_value(view, row, arena, text));

@@ -296,11 +296,10 @@ impl View {
             plan.keys.iter().map(|column| reader.datum(column.ty, &arena).unwrap_or(Datum::Null)).collect();
         let mut json = Vec::new();
         rows::group_json(&datums, &mut json);
-        let passed =
-            |watermark: i64| watermark.saturating_sub(window.end_ms).saturating_sub(plan.spec.grace_ms);
-        let late_ms = Some(self.watermark.ms())
-            .filter(|ms| *ms != ENDED_MS)
-            .map(|ms| ms.saturating_sub(closes_ms).max(0));
+        let closes_ms = window.end_ms.saturating_add(plan.spec.grace_ms);
+        let watermark_ms = self.watermark.ms();
+        // A window that was closed early, to make room, is late by nothing.
+        let late_ms = (watermark_ms != ENDED_MS).then(|| watermark_ms.saturating_sub(closes_ms).max(0));
         let late = Lateness { key: &json, window: window.header(), late_ms };
         if plan.spec.late == LatePolicy::Topic {
             self.late_letters.late(Target::Late(plan.index), read.source, read.record, &late);

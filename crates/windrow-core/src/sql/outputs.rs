@@ -12,7 +12,7 @@ use sqlparser::{
 
 use super::{
     PlanError, clauses,
-    lower::{WINDOW_END, WINDOW_START, Window},
+    lower::Window,
     place::{place, shown},
     query::Planner,
     rows::{Key, slots_text},
@@ -124,13 +124,6 @@ impl Planner<'_> {
         }
         let mut outputs = Vec::new();
         for (item, typed, uses) in lowered {
-            let is_own = matches!(
-                (&typed.node, &*item.name),
-                (Node::Slot(WINDOW_START), "window_start") | (Node::Slot(WINDOW_END), "window_end")
-            );
-            if is_own {
-                continue;
-            }
             let text = slots_text(&typed.node);
             if let Some(key) = keys.iter_mut().find(|k| k.text == text) {
                 key.output.get_or_insert_with(|| item.name.clone());

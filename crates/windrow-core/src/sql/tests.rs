@@ -168,6 +168,8 @@ fn keys_and_aggregates_mix_in_expressions() {
               spread bigint = (#2 - #3)
               percent number = ((#4 * 100) / #5)
               at timestamp = window_start
+              window_start timestamp = window_start
+              window_end timestamp = window_end
               label text = (#0 || ' airport')
               having ((#5 > 1) AND ((window_end - window_start) = 3600000))
               key (airport, window_start)

@@ -9,6 +9,7 @@ use bumpalo::Bump;
 
 use crate::{
     engine::TaskError,
+    expr::Expr,
     plan::ViewPlan,
     value::{Datum, write_text},
     window::Window,
@@ -21,8 +22,8 @@ pub(super) enum UserKey {
     Group,
     /// Nothing.
     Null,
-    /// These outputs: one as its plain text, several as a JSON array.
-    Outputs(Vec<usize>),
+    /// These columns: one as its plain text, several as a JSON array.
+    Columns(Vec<Expr>),
 }
 
 /// Knows the fixed parts of a view's rows.
@@ -51,12 +52,13 @@ impl Writer {
             Some(Some([])) => UserKey::Null,
             Some(Some(columns)) => {
                 let find = |column: &Arc<str>| {
-                    let at = view.outputs.iter().position(|output| output.name == *column);
+                    let output = view.outputs.iter().find(|output| output.name == *column);
+                    let column_of = output.map(|output| output.expr.clone());
                     let error =
                         || TaskError::KeyColumn { view: view.spec.name.clone(), column: column.clone() };
-                    at.ok_or_else(error)
+                    column_of.or_else(|| window_column(view, column)).ok_or_else(error)
                 };
-                UserKey::Outputs(columns.iter().map(find).collect::<Result<_, _>>()?)
+                UserKey::Columns(columns.iter().map(find).collect::<Result<_, _>>()?)
             }
         };
         let mut writer = Self {
@@ -81,8 +83,7 @@ impl Writer {
     }
 
     pub(super) fn user_key<'a>(
-        &self,
-        view: &'a ViewPlan,
+        &'a self,
         row: &[Datum<'a>],
         arena: &'a Bump,
         group: &Range<usize>,
@@ -92,16 +93,15 @@ impl Writer {
         match &self.user_key {
             UserKey::Group => return Some(group.clone()),
             UserKey::Null => return None,
-            UserKey::Outputs(columns) => match columns[..] {
-                [column] => match view.outputs[column].expr.eval(row, arena) {
+            UserKey::Columns(columns) => match &columns[..] {
+                [column] => match column.eval(row, arena) {
                     Datum::Null => return None,
                     Datum::Text(plain) => text.extend_from_slice(plain.as_bytes()),
                     Datum::Bytes(plain) => text.extend_from_slice(plain),
                     other => other.write_json(text),
                 },
                 _ => {
-                    let values = columns.iter().map(|c| view.outputs[*c].expr.eval(row, arena));
-                    array_json(values, text);
+                    array_json(columns.iter().map(|column| column.eval(row, arena)), text);
                 }
             },
         }
@@ -151,6 +151,16 @@ impl Writer {
             text.extend_from_slice(name);
             output.expr.eval(row, arena).write_json(text);
         }
+    }
+}
+
+/// Windowed rows carry these whether selected or not: the last two slots of an output row.
+fn window_column(view: &ViewPlan, name: &str) -> Option<Expr> {
+    let slot = view.keys.len() + view.aggregates.len();
+    match name {
+        "window_start" if view.is_windowed() => Some(Expr::slot(slot)),
+        "window_end" if view.is_windowed() => Some(Expr::slot(slot + 1)),
+        _ => None,
     }
 }
 
