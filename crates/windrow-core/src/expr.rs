@@ -4,7 +4,7 @@
 //! **Before** this file: `sql` (text became expressions). **After** it: `engine` and `hub` (run them on every row).
 //!
 //! **Invariant:** three-valued logic; an operation that has no answer (a division by zero, a text where a number is
-//! needed) is NULL, never a panic; evaluation looks nothing up by name and recurses at most [`DEPTH_MAX`] deep.
+//! needed) is NULL, never a panic; evaluation looks nothing up by name, and its recursion is bounded by [`DEPTH_MAX`].
 //! **Not here:** parsing and types (`sql`), aggregates (`engine`).
 
 use std::{fmt, sync::Arc};
@@ -27,7 +27,7 @@ pub(crate) use pattern::Pattern;
 pub(crate) use set::ValueSet;
 pub(crate) use text::parse_timestamp_ms;
 
-/// Deepest expression that is accepted: evaluation and drop recurse as deep as the expression is.
+/// Deepest expression that is accepted: evaluation and drop recurse about as deep as the expression is written.
 pub const DEPTH_MAX: usize = 64;
 
 /// Longest text that an expression produces; longer is NULL. It stops `replace` from multiplying what it is given.

@@ -43,6 +43,15 @@ impl Aggregates {
         self.found.into_iter().map(|(_, call)| call).collect()
     }
 
+    /// Returns the column whose least or greatest value the aggregate is.
+    pub(super) fn extreme_of(&self, index: usize) -> Option<usize> {
+        let (_, call) = self.found.get(index)?;
+        match call.kind {
+            AggregateKind::Min | AggregateKind::Max => call.argument.as_ref()?.as_slot(),
+            _ => None,
+        }
+    }
+
     fn slot(&mut self, call: AggregateCall) -> usize {
         let text = call_text(&call, &|slot| format!("#{slot}"));
         let known = self.found.iter().position(|(t, _)| *t == text);

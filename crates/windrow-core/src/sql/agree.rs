@@ -4,7 +4,7 @@ use sqlparser::ast::Expr as Ast;
 
 use super::{
     PlanError,
-    lower::{Lower, Typed, WINDOW_START},
+    lower::{AGGREGATE, Lower, Typed, WINDOW_START},
     place::{place, shown},
     types::{self, Family, describe},
 };
@@ -83,14 +83,25 @@ impl Lower<'_> {
         who: &str,
     ) -> Result<(), PlanError> {
         let at = place(ast).unwrap_or(self.here);
+        if let Some(slot) = self.learner(&typed.node) {
+            return self.columns.infer(slot, family, at, self.view);
+        }
         match (&typed.node, typed.ty) {
-            (Node::Slot(slot), _) if *slot < WINDOW_START => self.columns.infer(*slot, family, at, self.view),
             (_, Some(ty)) if !family.accepts(ty) => {
                 let message =
                     format!("{who} needs {}, but {} is {}", family.name(), shown(ast), describe(ty));
                 Err(PlanError::at(at, message))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Returns the column that learns from the use of an expression: itself, or as `min(x)` and `max(x)`.
+    fn learner(&self, node: &Node) -> Option<usize> {
+        match node {
+            Node::Slot(slot) if *slot < WINDOW_START => Some(*slot),
+            Node::Slot(slot) => self.aggregates.as_ref()?.extreme_of(slot.checked_sub(AGGREGATE)?),
+            _ => None,
         }
     }
 

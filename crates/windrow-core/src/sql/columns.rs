@@ -32,6 +32,8 @@ const SYSTEM: [(&str, ColumnType); 7] = [
 
 /// Longest name of a column.
 const NAME_MAX_BYTES: usize = 255;
+/// Most columns that a hint lists.
+const SHOWN_MAX: usize = 20;
 /// Most columns that the views of one stream may read.
 pub(super) const COLUMNS_MAX: usize = 1_000;
 
@@ -153,23 +155,26 @@ impl Columns {
             let message = || format!("the views of {} read more than {COLUMNS_MAX} columns", self.relation);
             return if slot < COLUMNS_MAX { Ok(slot) } else { Err(PlanError::at(at, message())) };
         }
-        let names = || self.known.iter().map(|(n, _)| &**n);
-        let hint = match suggest::closest(name, names()) {
-            Some(close) => format!("did you mean `{close}`?"),
-            None if quoted => format!("double quotes are for names; text is written '{name}'"),
-            None => {
-                let declared: Vec<_> =
-                    names().filter(|n| !n.starts_with('_') || self.relation == "the channel").collect();
-                match declared.as_slice() {
-                    [] => {
-                        "a text stream has the columns _value, _key, _topic, _partition, _offset, _timestamp"
-                            .to_owned()
-                    }
-                    some => format!("the columns are {}", some.join(", ")),
-                }
-            }
-        };
+        let hint = self.way_out(name, quoted);
         Err(PlanError::at(at, format!("{} has no column `{name}`", self.relation)).hint(Some(hint)))
+    }
+
+    fn way_out(&self, unknown: &str, quoted: bool) -> String {
+        let names = || self.known.iter().map(|(name, _)| &**name);
+        if let Some(close) = suggest::closest(unknown, names()) {
+            return format!("did you mean `{close}`?");
+        }
+        if quoted {
+            return format!("double quotes are for names; text is written '{unknown}'");
+        }
+        let mut shown: Vec<&str> =
+            names().filter(|name| !name.starts_with('_')).take(SHOWN_MAX + 1).collect();
+        if shown.is_empty() {
+            shown = names().collect();
+        }
+        let rest = if shown.len() > SHOWN_MAX { ", …" } else { "" };
+        shown.truncate(SHOWN_MAX);
+        format!("the columns are {}{rest}", shown.join(", "))
     }
 
     pub(super) fn ty(&self, slot: usize) -> Option<ColumnType> {

@@ -139,7 +139,7 @@ impl Planner<'_> {
             let at = place(key.ast).unwrap_or(Location::new(1, 1));
             let message =
                 format!("GROUP BY {} is not selected, and it is part of the row's key", shown(key.ast));
-            let hint = format!("add {} to SELECT", key.ast);
+            let hint = format!("add {} to SELECT", shown(key.ast));
             self.errors.push(PlanError::at(at, message).hint(Some(hint)));
         }
     }

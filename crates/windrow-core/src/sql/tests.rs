@@ -220,13 +220,13 @@ fn having_may_name_outputs() {
             "SELECT lower(b) AS a, count(*) AS b FROM clicks GROUP BY a HAVING a = 'x' AND b > 1",
         ],
         expect![[r#"
-            stream clicks: a any, price any, b text
+            stream clicks: a any, price number, b text
             v0: Running
               #0 key a any = a
               #1 max(price)
               #2 count(*)
               a any = #0
-              price any = #1
+              price number = #1
               n bigint = #2
               having ((#2 > 1) AND (#1 > (#1 - 1)))
               key (a)
@@ -282,10 +282,11 @@ fn a_type_is_learned_from_any_view() {
     check(
         &[
             "SELECT a, min(b) AS least, count(c) AS n FROM clicks GROUP BY a",
+            "SELECT a, max(f) - min(f) AS spread FROM clicks GROUP BY a",
             "SELECT a FROM clicks WHERE a LIKE 'x%' AND b > 1.5 AND (c OR coalesce(d, 'none') = e)",
         ],
         expect![[r#"
-            stream clicks: a text, b number, c boolean, d text, e text
+            stream clicks: a text, b number, c boolean, f number, d text, e text
             v0: Running
               #0 key a text = a
               #1 min(b)
@@ -294,7 +295,14 @@ fn a_type_is_learned_from_any_view() {
               least number = #1
               n bigint = #2
               key (a)
-            v1: Stateless
+            v1: Running
+              #0 key a text = a
+              #1 max(f)
+              #2 min(f)
+              a text = #0
+              spread number = (#1 - #2)
+              key (a)
+            v2: Stateless
               where (like(a, 'x%') AND (b > 1.5) AND (c OR (coalesce(d, 'none') = e)))
               a text = a
               key (_topic, _partition, _offset)

@@ -36,6 +36,7 @@ fn nesting_is_refused_and_does_not_overflow_the_stack() {
         format!("a{} = 0", "[1]".repeat(600)),
         format!("a{} = 0", ".a".repeat(900)),
         format!("{}a", "b = ".repeat(900)),
+        format!("lower({}b) = 'x'", "b OR ".repeat(900)),
     ] {
         let error = refusal(&text);
         assert!(error.message.len() < 300, "{error}");

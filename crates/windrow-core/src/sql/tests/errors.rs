@@ -105,7 +105,7 @@ fn groups_and_outputs_must_fit() {
             "SELECT a FROM clicks GROUP BY a, tumble(interval '0 minutes')",
         ],
         expect![[r#"
-            view v0, line 1, column 43: GROUP BY `a` is not selected, and it is part of the row's key (add a to SELECT)
+            view v0, line 1, column 43: GROUP BY `a` is not selected, and it is part of the row's key (add `a` to SELECT)
             view v1, line 1, column 11: column `b` is neither grouped by nor inside an aggregate (add b to GROUP BY, or write max(b))
             view v2, line 1, column 55: column `b` is neither grouped by nor inside an aggregate (add b to GROUP BY, or write max(b))
             view v3, line 1, column 28: count() cannot be used here: a condition on aggregates belongs in HAVING
@@ -165,7 +165,7 @@ fn types_must_agree() {
             view v12, line 1, column 43: stream flights has no column `EWR` (double quotes are for names; text is written 'EWR')
             view v13, line 1, column 8: replace takes 3 arguments, not 1
             view v14, line 1, column 46: `time_hour` is text and `5` is a number: they never compare (write '5')
-            view v15, line 1, column 8: stream lines has no column `video` (a text stream has the columns _value, _key, _topic, _partition, _offset, _timestamp)
+            view v15, line 1, column 8: stream lines has no column `video` (the columns are _topic, _partition, _offset, _timestamp, _key, _value, _headers)
         "#]],
     );
 }
@@ -180,7 +180,7 @@ fn all_errors_of_one_query_are_told_at_once() {
             view v0, line 1, column 8: stream flights has no column `orign` (did you mean `origin`?)
             view v0, line 1, column 27: `seq` is a name that rows carry by themselves (write … AS another_name)
             view v0, line 3, column 7: stream flights has no column `dep_dely` (did you mean `dep_delay`?)
-            view v0, line 4, column 10: GROUP BY `origin` is not selected, and it is part of the row's key (add origin to SELECT)
+            view v0, line 4, column 10: GROUP BY `origin` is not selected, and it is part of the row's key (add `origin` to SELECT)
             view v0, line 4, column 18: stream flights has no column `distnace` (did you mean `distance`?)
             view v0, line 5, column 3: hop windows are not built yet (tumble(interval '1 minute') is)
         "#]],
