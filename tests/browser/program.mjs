@@ -21,13 +21,20 @@ const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-ru
 /** Starts `windrow demo`; returns `{url, port, stop}` when it is ready. */
 export async function demo(port) {
   port ??= await freePort();
-  const child = spawn(BINARY, ["demo", "--port", String(port), "--no-open"], { stdio: ["ignore", "pipe", "pipe"] });
+  // Its data goes into a folder of ours, so that a demo that is killed leaves nothing behind.
+  const data = await mkdtemp(join(tmpdir(), "windrow-demo-test-"));
+  const options = { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, TMPDIR: data } };
+  const child = spawn(BINARY, ["demo", "--port", String(port), "--no-open"], options);
   let said = "";
   child.stdout.on("data", (data) => (said += data));
   child.stderr.on("data", (data) => (said += data));
   const ended = new Promise((end) => child.once("exit", end).once("error", (error) => end((said += error))));
   const url = `http://127.0.0.1:${port}/`;
-  const stop = async (signal = "SIGTERM") => (child.kill(signal), ended);
+  const stop = async (signal = "SIGTERM") => {
+    child.kill(signal);
+    await ended;
+    await rm(data, { recursive: true, force: true });
+  };
   const ready = async () => (await fetch(`${url}readyz`).catch(() => null))?.status === 200;
   try {
     await until(ready, READY_MS, () => `windrow demo is not ready; it said:\n${said}`, () => child.exitCode !== null);
