@@ -201,7 +201,7 @@ fn another_format_is_refused_by_name() {
     drop(EmbeddedLog::open(directory.path(), config::Sync::Interval).unwrap());
     {
         let db = fjall::Database::builder(directory.path()).open().unwrap();
-        db.keyspace("meta", fjall::KeyspaceCreateOptions::default).unwrap().insert("format", "9").unwrap();
+        db.keyspace("facts", fjall::KeyspaceCreateOptions::default).unwrap().insert("f", "9").unwrap();
     }
     let error = EmbeddedLog::open(directory.path(), config::Sync::Interval).err().unwrap().to_string();
     assert!(error.ends_with("has format 9, this version reads format 1"), "{error}");
