@@ -49,7 +49,11 @@ pub(crate) async fn run(log: Arc<dyn Log>, room: Arc<Room>, stats: Arc<Stats>) {
             room.refuse(Fault::new("not_ready", format!("{name} cannot be read: {trouble}")));
             return;
         }
-        tracing::warn!("{name}: {trouble}; trying again");
+        match trouble {
+            // A new view: its engine makes the topic.
+            LogError::UnknownTopic(_) => tracing::info!("{name}: {trouble}; waiting for it"),
+            _ => tracing::warn!("{name}: {trouble}; trying again"),
+        }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
