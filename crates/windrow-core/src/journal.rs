@@ -6,7 +6,8 @@
 //! Two kinds of records. A *delta* holds what one commit touched: absolute values of scalars, added elements of sets, windows
 //! closed and retired, and the view's own position and watermark. A *slice* holds a part of the whole state, as it is at
 //! one commit. Slices of one *series* together hold all that was there when it began; what came later is in the deltas
-//! beside them. So a journal can be cut off before the first slice of any complete series.
+//! beside them. So a journal can be cut off before the commit that holds the first slice of any complete series. In a commit the
+//! delta comes first.
 //!
 //! **Invariant:** every record names the commit and the plan's fingerprint; a record that does not fit what came before is an
 //! error, never a guess. No record is larger than its bound, but for one element that is so by itself.
@@ -132,14 +133,6 @@ impl Journal {
         self.progress = Some(progress);
         let mut writer =
             BlockWriter::new(self.view.fingerprint, self.commit, self.options.journal_block_max_bytes);
-        self.series.write(&self.options, buckets, retained, &mut writer);
-        if let Some(series) = self.series.take_began() {
-            written.series.push(SeriesEvent::Began { view: self.view.index, series });
-        }
-        if let Some(series) = self.series.take_completed() {
-            written.series.push(SeriesEvent::Completed { view: self.view.index, series });
-        }
-        let slices = writer.records_bytes();
         writer.progress(&progress);
         for bucket in buckets {
             for row in &bucket.touched {
@@ -154,7 +147,13 @@ impl Journal {
             }
         }
         writer.finish_delta();
-        self.series.count(writer.records_bytes() - slices);
+        self.series.count(writer.records_bytes());
+        // Slices show the state after the delta, so they come after it.
+        self.series.write(&self.options, buckets, retained, &mut writer);
+        let view = self.view.index;
+        written.series.extend(self.series.take_began().map(|series| SeriesEvent::Began { view, series }));
+        let completed = self.series.take_completed();
+        written.series.extend(completed.map(|series| SeriesEvent::Completed { view, series }));
         written.records = writer.into_records();
         written
     }
@@ -195,6 +194,12 @@ impl Journal {
         }
         self.restoring.check(&block, self.commit).map_err(|why| self.hole(why))?;
         Ok(block)
+    }
+
+    /// Tells whether a record may be passed over. A slice of a series that was never completed *must* be: it holds only a
+    /// part of what is known.
+    pub(crate) fn is_redundant(&self, block: &Block) -> bool {
+        self.restoring.is_redundant(block)
     }
 
     /// Notes that all sections of a record are applied.

@@ -28,8 +28,8 @@ pub struct Cut {
 
 /// A step of a view's snapshot series.
 ///
-/// The series' first slice is the view's first journal record of the cut that `Began`. When the commit of the cut that
-/// `Completed` it has returned, journal records before that first slice are needed no more.
+/// When the commit of the cut that `Completed` a series has returned, journal records before the view's first one of the cut
+/// that `Began` the same series are needed no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeriesEvent {
     /// The cut holds the first slice.

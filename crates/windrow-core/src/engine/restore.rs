@@ -19,6 +19,9 @@ impl View {
     /// Applies one journal record.
     pub(super) fn restore(&mut self, value: Option<&[u8]>) -> Result<(), JournalError> {
         let block = self.journal.read(value)?;
+        if self.journal.is_redundant(&block) {
+            return self.journal.applied(&block);
+        }
         let mut reader = block.sections();
         while let Some(section) = reader.next(self.plan.aggregates.len()) {
             let applied = section.and_then(|section| self.apply(section));

@@ -169,49 +169,64 @@ impl<'a> Sections<'a> {
     }
 }
 
+/// What a journal that does not begin with the first commit still needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    /// The first slice of a series, in this commit.
+    SeriesIn(u64),
+    /// The last slice of this series or of a later one.
+    EndOf(u64),
+}
+
 /// Watches the order of records while restoring.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Restoring {
     begun: bool,
-    /// The series that the journal begins with, until one that began with it or later is complete.
-    waits_for: Option<u64>,
+    needs: Needs,
     /// Part that comes next; above 0 inside a commit.
     next_part: u64,
     /// Series and the slice that comes next.
     next_slice: Option<(u64, u64)>,
-    /// A slice was read whose commit has not followed.
-    sliced: bool,
+}
+
+impl Default for Restoring {
+    fn default() -> Self {
+        Self { begun: false, needs: Needs::Nothing, next_part: 0, next_slice: None }
+    }
 }
 
 impl Restoring {
-    /// Looks at the very first record; returns the commit before it when the journal begins with a series.
+    /// Looks at the very first record; returns the commit before it when the journal was cut off there.
     pub(super) fn begin(&mut self, block: &Block) -> Option<u64> {
-        if std::mem::replace(&mut self.begun, true) {
+        if std::mem::replace(&mut self.begun, true) || block.commit <= 1 {
             return None;
         }
-        match block.kind {
-            Kind::Slice { series, index: 0 } => {
-                self.waits_for = Some(series);
-                Some(block.commit.saturating_sub(1))
-            }
-            _ => None,
-        }
+        self.needs = Needs::SeriesIn(block.commit);
+        Some(block.commit - 1)
     }
 
+    /// Checks that a record comes next after `commit`.
     pub(super) fn check(&self, block: &Block, commit: u64) -> Result<(), &'static str> {
-        if commit.checked_add(1) != Some(block.commit) {
-            return Err(
-                "a commit is missing, or the journal does not begin with the first slice of a series",
-            );
-        }
         match block.kind {
+            Kind::Delta { .. } if commit.checked_add(1) != Some(block.commit) => Err("a commit is missing"),
             Kind::Delta { part } if part != self.next_part => Err("a part of a commit is missing"),
+            Kind::Delta { .. } => match self.needs {
+                Needs::SeriesIn(first) if block.commit > first => Err(NO_SERIES),
+                _ => Ok(()),
+            },
             Kind::Slice { .. } if self.next_part != 0 => Err("a slice stands inside a commit"),
+            Kind::Slice { .. } if commit != block.commit => Err("the commit of a slice is missing"),
             Kind::Slice { series, index } if index != 0 && self.next_slice != Some((series, index)) => {
                 Err("a slice of a series is missing")
             }
-            _ => Ok(()),
+            Kind::Slice { .. } => Ok(()),
         }
+    }
+
+    /// Tells whether a record holds only what is known: a slice, when nothing is missing.
+    pub(super) fn is_redundant(&self, block: &Block) -> bool {
+        matches!(block.kind, Kind::Slice { .. }) && self.needs == Needs::Nothing
     }
 
     /// Moves on; tells whether a commit is now complete.
@@ -219,15 +234,16 @@ impl Restoring {
         match block.kind {
             Kind::Delta { .. } if block.last => {
                 self.next_part = 0;
-                self.sliced = false;
                 return true;
             }
             Kind::Delta { .. } => self.next_part += 1,
             Kind::Slice { series, index } => {
-                self.sliced = true;
                 self.next_slice = Some((series, index.saturating_add(1)));
-                if block.last && self.waits_for.is_some_and(|waited| series >= waited) {
-                    self.waits_for = None;
+                if index == 0 && self.needs == Needs::SeriesIn(block.commit) {
+                    self.needs = Needs::EndOf(series);
+                }
+                if block.last && matches!(self.needs, Needs::EndOf(needed) if series >= needed) {
+                    self.needs = Needs::Nothing;
                 }
             }
         }
@@ -235,12 +251,13 @@ impl Restoring {
     }
 
     pub(super) fn finish(&self) -> Result<(), &'static str> {
-        if self.next_part != 0 || self.sliced {
-            return Err("it ends inside a commit");
+        match self.needs {
+            _ if self.next_part != 0 => Err("it ends inside a commit"),
+            Needs::Nothing => Ok(()),
+            Needs::SeriesIn(_) => Err(NO_SERIES),
+            Needs::EndOf(_) => Err("it begins with a snapshot series that is not complete"),
         }
-        if self.waits_for.is_some() {
-            return Err("it begins with a snapshot series that is not complete");
-        }
-        Ok(())
     }
 }
+
+const NO_SERIES: &str = "it begins neither with the first commit nor with a snapshot series";
