@@ -26,6 +26,9 @@ pub use wire::every_ms;
 /// Without rows for this long, a subscription tells its position.
 pub const POSITION_EVERY: Duration = Duration::from_secs(15);
 
+/// How long more than the outbox bound may wait: a burst that the socket takes bit by bit is no reason to begin anew.
+pub const BEHIND_MAX: Duration = Duration::from_secs(1);
+
 /// One message to a client: head, shared members, tail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
@@ -63,6 +66,8 @@ pub struct Session {
     entries: Vec<Option<Entry>>,
     /// Seats that may have news.
     news: Rung,
+    /// Since when more waits than the outbox bound.
+    behind_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -93,7 +98,7 @@ pub enum Verdict {
 impl Session {
     /// Begins a session that has no subscriptions.
     pub fn new(gateway: Gateway, bell: Arc<Bell>) -> Self {
-        Self { gateway, bell, entries: Vec::new(), news: Rung::default() }
+        Self { gateway, bell, entries: Vec::new(), news: Rung::default(), behind_since: None }
     }
 
     /// Answers one message of the client.
@@ -252,17 +257,28 @@ impl Session {
             }
         }
         self.news = left;
+        if !left.any_seat() {
+            self.behind_since = None;
+        }
         Verdict::Fine
     }
 
-    /// Notes that the socket takes nothing while there is news.
-    pub fn blocked(&mut self) -> Verdict {
-        for (seat, entry) in self.entries.iter_mut().enumerate() {
-            let Some(Entry { state: State::Subscribed(subscription), .. }) = entry else { continue };
-            if !self.news.has(seat) {
-                continue;
+    /// Notes that the socket takes nothing while there is news. Whoever is past the outbox bound for [`BEHIND_MAX`] without
+    /// ever catching up begins anew, or ends.
+    pub fn blocked(&mut self, now: Instant) -> Verdict {
+        let news = self.news;
+        let subscriptions = self.entries.iter_mut().enumerate().filter_map(|(seat, entry)| match entry {
+            Some(Entry { state: State::Subscribed(subscription), .. }) if news.has(seat) => {
+                Some(subscription)
             }
-            if let Some(fault) = subscription.blocked() {
+            _ => None,
+        });
+        let mut past: Vec<_> = subscriptions.filter(|subscription| subscription.is_past_bound()).collect();
+        if past.is_empty() {
+            self.behind_since = None;
+        } else if *self.behind_since.get_or_insert(now) + BEHIND_MAX <= now {
+            self.behind_since = None;
+            if let Some(fault) = past.iter_mut().find_map(|subscription| subscription.overrun()) {
                 return Verdict::Close(fault);
             }
         }

@@ -76,7 +76,9 @@ pub enum Message {
         rows: Bytes,
         /// Whether another piece follows; the last one alone has a position.
         more: bool,
-        /// Whether the client must forget all it has before the first piece.
+        /// Whether it is the first piece.
+        first: bool,
+        /// Whether it is the first piece of a snapshot that replaces all the client has.
         reset: bool,
         /// Position.
         at: Option<Bytes>,
@@ -118,7 +120,10 @@ pub struct Subscription {
 #[derive(Debug)]
 struct Reading {
     cursor: SnapshotCursor,
+    /// Replaces what the client has.
     reset: bool,
+    /// The first piece was taken.
+    begun: bool,
     at: Option<Bytes>,
 }
 
@@ -180,7 +185,7 @@ impl Request {
             (StartFrom::Now, _) => at = state.channel.idle_position(&mut watch),
             _ => {
                 let (cursor, at) = state.channel.snapshot(&mut watch);
-                snapshot = Some(Box::new(Reading { cursor, reset: false, at }));
+                snapshot = Some(Box::new(Reading { cursor, reset: false, begun: false, at }));
             }
         }
         let place = state.sit(&watch, seat.clone());
@@ -317,14 +322,15 @@ impl Subscription {
 
     fn piece(&mut self, rows: Bytes, more: bool) -> Message {
         let Some(reading) = &mut self.snapshot else {
-            return Message::Snapshot { rows, more, reset: false, at: self.at.clone() };
+            return Message::Snapshot { rows, more, first: true, reset: false, at: self.at.clone() };
         };
-        let reset = reading.reset;
+        let (first, reset) = (!reading.begun, reading.reset && !reading.begun);
+        reading.begun = true;
         if !more {
             self.at = reading.at.take();
             self.snapshot = None;
         }
-        Message::Snapshot { rows, more, reset, at: if more { None } else { self.at.clone() } }
+        Message::Snapshot { rows, more, first, reset, at: if more { None } else { self.at.clone() } }
     }
 
     /// What a client gets that fell too far behind: a snapshot (then `None`: go on), a count, or the end.
@@ -334,7 +340,6 @@ impl Subscription {
             return None;
         }
         if !self.room.spec.may_drop {
-            self.room.counters.dropped.add(1);
             let message = format!("channel {}: more than the outbox bound was waiting", self.room.spec.name);
             return Some(Message::End(Fault::new("slow", message)));
         }
@@ -347,21 +352,21 @@ impl Subscription {
     fn reset(&mut self, state: &mut State) {
         self.room.counters.resets.add(1);
         let (cursor, at) = state.channel.snapshot(&mut self.watch);
-        self.snapshot = Some(Box::new(Reading { cursor, reset: true, at }));
+        self.snapshot = Some(Box::new(Reading { cursor, reset: true, begun: false, at }));
     }
 
-    /// Notes that the socket took nothing when the bell rang. Returns the reason when the client must go.
-    pub fn blocked(&mut self) -> Option<Fault> {
-        let state = self.room.lock();
-        if let Phase::Refused(fault) = &state.phase {
-            return Some(fault.clone());
-        }
-        self.overrun |= state.channel.waiting_bytes(&self.watch) > self.room.outbox_max_bytes;
-        let ends = self.overrun && !self.room.is_table() && !self.room.spec.may_drop;
+    /// Tells whether more waits for the client than its outbox bound.
+    pub fn is_past_bound(&self) -> bool {
+        self.room.lock().channel.waiting_bytes(&self.watch) > self.room.outbox_max_bytes
+    }
+
+    /// Gives up on what waits: the next message begins anew. Returns the reason when the client must go instead.
+    pub fn overrun(&mut self) -> Option<Fault> {
+        self.overrun = true;
+        self.room.counters.overruns.add(1);
+        let ends = !self.room.is_table() && !self.room.spec.may_drop;
         ends.then(|| {
-            self.room.counters.dropped.add(1);
-            let bound = self.room.outbox_max_bytes;
-            let name = &self.room.spec.name;
+            let (name, bound) = (&self.room.spec.name, self.room.outbox_max_bytes);
             Fault::new(
                 "slow",
                 format!("channel {name}: more than {bound} bytes were waiting for this client"),

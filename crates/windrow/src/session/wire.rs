@@ -148,7 +148,7 @@ pub(super) fn message(number: i64, message: Message) -> Outgoing {
             head.push(b',');
             Outgoing { head, body: members, tail: tail(at.as_ref()) }
         }
-        Message::Snapshot { rows, more, reset, at } => {
+        Message::Snapshot { rows, more, reset, at, .. } => {
             if reset {
                 head.extend_from_slice(b",\"reset\":true");
             }

@@ -76,16 +76,22 @@ impl World {
         Self { log, hub, stats, address, writer, _gateways: gateways, _directory: directory }
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     pub(crate) async fn client(&self) -> Client {
         let (socket, _) = connect_async(format!("ws://{}/ws", self.address)).await.unwrap();
+        Client { socket }
+    }
+
+    /// A client whose socket takes little, so that not reading is soon felt.
+    pub(crate) async fn narrow_client(&self) -> Client {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        let socket = MaybeTlsStream::Plain(socket.connect(self.address).await.unwrap());
+        let url = format!("ws://{}/ws", self.address);
+        let (socket, _) = tokio_tungstenite::client_async(url, socket).await.unwrap();
         Client { socket }
     }
 

@@ -97,7 +97,7 @@ impl Events {
         write_text(&self.channels[seat].0, &mut data);
         data.push(b',');
         match message {
-            Message::Snapshot { rows, more, reset, at } => {
+            Message::Snapshot { rows, more, first, at, .. } => {
                 let key = self.channels[seat].1.key_names();
                 data.extend_from_slice(b"\"key\":[");
                 for (i, name) in key.iter().enumerate() {
@@ -106,7 +106,7 @@ impl Events {
                     }
                     write_text(name, &mut data);
                 }
-                data.extend_from_slice(if reset { b"],\"reset\":true," } else { b"]," });
+                data.extend_from_slice(if first { b"],\"reset\":true," } else { b"]," });
                 data.extend_from_slice(b"\"snapshot\":");
                 let tail = if more { ",\"more\":true}" } else { "}" };
                 self.event("snapshot", at.is_some(), data, rows, tail);

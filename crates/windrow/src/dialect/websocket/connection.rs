@@ -141,7 +141,7 @@ impl Connection {
                     self.goodbye();
                 }
                 if !self.out.is_empty() && self.closing.is_none() {
-                    let verdict = self.session.blocked();
+                    let verdict = self.session.blocked(Instant::now());
                     self.obey(verdict);
                 }
             }
