@@ -3,10 +3,10 @@
 const WINDOW = ["window_start", "window_end", "final", "seq"];
 
 /** Names that say that adding the values of several keys makes no sense. */
-const NOT_ADDITIVE = /(^|_)(avg|mean|median|min|max|first|last|stddev|percent|pct|ratio|p\d+|delay|price|temp)/;
+const NOT_ADDITIVE = /(^|_)(avg|mean|median|min|max|first|last|stddev|percent|pct|ratio|p\d+|longest|shortest|largest|smallest|delay|price|temp)/;
 
 /** Names whose large numbers are moments: milliseconds since the epoch. */
-const TIMES = /(^|_)(at_ms|timestamp|watermark|window_start|window_end)$/;
+const TIMES = /(^|_)(at|at_ms|ts|time|timestamp|watermark|window_start|window_end)$/;
 const TIME_MIN_MS = 1e11; // 1973; what is smaller is a duration
 
 /** Which columns a channel shows: `keys` (without the window), `values`, `windowed`, `numeric`, `times`. */
