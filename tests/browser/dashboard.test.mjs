@@ -147,10 +147,12 @@ test("a page survives its server", { timeout: 180_000 }, async () => {
 });
 
 test("a picture", quick, async () => {
-  const picture = process.env.WINDROW_SCREENSHOT ? README_PICTURE : new URL("dashboard.png", PICTURES);
+  const forReadme = Boolean(process.env.WINDROW_SCREENSHOT);
+  const picture = forReadme ? README_PICTURE : new URL("dashboard.png", PICTURES);
   await mkdir(PICTURES, { recursive: true });
-  const page = await open({ height: 900 }, `#${(await windowed()).name}`);
-  if (process.env.WINDROW_SCREENSHOT) await until(async () => (await texts(page, "#rows tbody tr")).length >= 60, 90_000);
+  const page = await open({ height: 900, deviceScaleFactor: forReadme ? 2 : 1, reducedMotion: "reduce" }, `#${(await windowed()).name}`);
+  // A minute of its own life, so that the line of the rate is drawn.
+  if (forReadme) await until(async () => (await page.locator(".spark-line").first().getAttribute("d"))?.split("L").length > 40, 90_000);
   await page.screenshot({ path: fileURLToPath(picture) });
   assert.ok((await stat(picture)).size > 20_000, "the picture is empty");
   await page.context().close();

@@ -13,6 +13,7 @@ before(async () => {
   server = await demo(); // first: when it fails, nothing is left running
   chromium = await browser();
   page = await chromium.page();
+  await page.route("**/favicon.ico", (route) => route.fulfill({ status: 204 }));
   await page.goto(`${server.url}healthz`); // same origin, no scripts of ours
   const all = await (await fetch(`${server.url}api/channels`)).json();
   channel = all.find(({ kind, key }) => kind === "view" && key.includes("window_start"));
