@@ -99,7 +99,7 @@ fn render_stream(out: &mut String, config: &Config, stream: &StreamConfig, plan:
         OnBad::Stop => "stop the stream".to_owned(),
     };
     let gap = if stream.gap_stops { "stops the stream" } else { "counted, then on" };
-    entry(out, "bad records", &format!("{bad}; a gap: {gap}"));
+    entry(out, "bad", &format!("{bad}; a gap: {gap}"));
     if spec.until_end {
         entry(out, "until", "the end: then every window closes");
     }
@@ -114,7 +114,18 @@ fn render_view(out: &mut String, config: &Config, plan: &StreamPlan, view: &View
     };
     let _ = writeln!(out, "\nview {} over {}", spec.name, plan.spec.name);
     entry(out, "shape", &format!("{shape}; {stage}"));
-    let rows: Vec<String> = view.outputs.iter().map(|c| typed(&c.name, c.ty)).collect();
+    let mut rows: Vec<String> = view.outputs.iter().map(|c| typed(&c.name, c.ty)).collect();
+    let appended: &[&str] = match view.shape {
+        Shape::Stateless => &[],
+        Shape::Running => &["final", "seq"],
+        Shape::Tumbling { .. } => &["window_start", "window_end", "final", "seq"],
+    };
+    rows.extend(
+        appended
+            .iter()
+            .filter(|name| view.outputs.iter().all(|c| *c.name != ***name))
+            .map(ToString::to_string),
+    );
     entry(out, "rows", &or_nothing(&rows));
     entry(out, "key", &view.key_names.join(", "));
     if view.shape != Shape::Stateless {

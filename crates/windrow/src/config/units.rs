@@ -25,7 +25,10 @@ pub fn size(text: &str) -> Option<u64> {
 
 /// Writes a duration with the largest unit that keeps it whole.
 pub fn show_duration(duration: Duration) -> String {
-    show(duration.as_millis() as u64, &DURATIONS)
+    match duration.as_millis() as u64 {
+        0 => "0s".to_owned(),
+        ms => show(ms, &DURATIONS),
+    }
 }
 
 /// Writes a size with the largest unit that keeps it whole.
