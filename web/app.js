@@ -208,6 +208,7 @@ function sayEmpty(text) {
 
 /** A condition that fits this channel, for the empty box. */
 function example({ keys, numeric }, row) {
+  if (page.channel?.name === "_stats") return "kind = 'view'";
   if (row && keys.length > 0 && !keys[0].startsWith("_")) return condition(keys.slice(0, 1), row);
   return numeric.length > 0 ? `${numeric[0]} > 10` : "a condition in SQL";
 }

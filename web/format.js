@@ -17,10 +17,11 @@ const DAY_MS = 86_400_000;
 /** A number with all digits that matter: 1,234.5. */
 export const full = (n) => exact.format(n);
 
-/** A number for a small place: 9.5, 267, 12.3K. */
+/** A number for a small place: 0.25, 9.53, 267, 12.3K. */
 export function compact(n) {
   if (Math.abs(n) >= 1000) return short.format(n);
-  return exact.format(Math.abs(n) < 100 ? Math.round(n * 10) / 10 : Math.round(n));
+  if (Math.abs(n) >= 100) return exact.format(Math.round(n));
+  return exact.format(Number(n.toPrecision(3)));
 }
 
 /** A cell: null is a dash, numbers are grouped, nested values are JSON. */
