@@ -129,16 +129,12 @@ impl Worker {
     }
 
     async fn on_event(&mut self, event: GroupEvent) -> Result<()> {
-        match event {
-            GroupEvent::Assigned(tps) => {
-                for tp in tps {
-                    self.take_over(tp).await?;
-                }
-                self.commit_positions().await?;
-            }
+        let done = match event {
+            GroupEvent::Assigned(tps) => self.on_assigned(tps).await,
             GroupEvent::Revoked(tps) => {
-                self.finish().await?;
+                let finished = self.finish().await;
                 self.let_go(&tps);
+                finished
             }
             GroupEvent::Lost(tps) => {
                 // Whatever is in flight for them is fenced; wait for that verdict so that nothing is sent afterwards.
@@ -147,11 +143,19 @@ impl Worker {
                 }
                 self.let_go(&tps);
                 // The rest of the transaction went down with them.
-                self.restore_all().await?;
+                self.restore_all().await
             }
-        }
+        };
+        // Also after a failure: an event that stays unanswered is the last one this member hears.
         self.group.answer();
-        Ok(())
+        done
+    }
+
+    async fn on_assigned(&mut self, tps: Vec<Tp>) -> Result<()> {
+        for tp in tps {
+            self.take_over(tp).await?;
+        }
+        self.commit_positions().await
     }
 
     /// Restores a partition from its journals and starts reading it.

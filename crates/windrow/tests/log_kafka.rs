@@ -16,8 +16,8 @@ use std::{
 use eventually::within;
 use rdkafka::{ClientConfig, admin::AdminClient, admin::AdminOptions, client::DefaultClientContext};
 use windrow::log::{
-    From, Group, GroupEvent, GroupOptions, Log, LogError, ReaderOptions, Topic, TopicSpec, Tp, WriterOptions,
-    kafka::KafkaLog,
+    From, Group, GroupEvent, GroupOptions, Log, LogError, Outgoing, ReaderOptions, Topic, TopicSpec, Tp,
+    WriterOptions, kafka::KafkaLog,
 };
 
 #[path = "common/eventually.rs"]
@@ -123,6 +123,40 @@ async fn a_member_thrown_out_hears_of_the_loss_and_has_no_proof_until_it_is_back
     }
     assert_eq!(log.committed(&group, &tps[..1]).await.unwrap(), [Some(5)]);
     member.leave().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_abort_leaves_nothing_for_the_next_transaction() {
+    let log = log().await;
+    let tp = Tp::new(topic(&log, 1).await, 0);
+    let record = |n: usize| Outgoing {
+        topic: tp.topic.clone(),
+        partition: 0,
+        key: None,
+        value: Some(n.to_string().into()),
+        headers: Vec::new(),
+        timestamp_ms: 1_000,
+    };
+    let mut writer = log.writer(WriterOptions { transactional_id: Some(unique("w")) }).await.unwrap();
+    for round in 0..20 {
+        for (count, keep) in [(2_000, false), (1, true)] {
+            writer.begin().await.unwrap();
+            writer.send((0..count).map(record).collect()).await.unwrap();
+            let done = if keep { writer.commit() } else { writer.abort() };
+            within("end", done).await.unwrap_or_else(|error| panic!("round {round}: {error:?}"));
+        }
+    }
+    let mut reader = log.reader(ReaderOptions::default()).await.unwrap();
+    reader.assign(tp.clone(), From::Earliest);
+    let mut seen = 0;
+    within("read", async {
+        while seen < 20 {
+            let answers = reader.next().await.unwrap();
+            seen += answers.iter().flat_map(|a| &a.batches).map(|b| b.len()).sum::<usize>();
+        }
+    })
+    .await;
+    assert_eq!(seen, 20);
 }
 
 /// What an administrator does: LeaveGroup version 3 in the member's name.

@@ -125,8 +125,9 @@ impl Member {
 
     /// Closes the consumer on its own thread. A dynamic member leaves its group by that, a static one does not.
     fn close(&mut self) -> Option<oneshot::Receiver<()>> {
-        self.shared.close();
+        // In this order: whoever drops it last closes the consumer, which blocks, and that must be its own thread.
         self.consumer = None;
+        self.shared.close();
         self.closed.take()
     }
 
@@ -180,19 +181,19 @@ fn config(base: &ClientConfig, options: &GroupOptions) -> ClientConfig {
     config
 }
 
-/// Keeps the member alive and runs its callbacks.
+/// Keeps the member alive and runs its callbacks, until it is closed: also a member that failed is closed on this thread.
 fn poll(consumer: &Consumer, shared: &Shared) {
+    let mut failed = false;
     while !shared.is_closing() {
         match consumer.poll(POLL) {
+            _ if failed => std::thread::sleep(POLL),
             None => {}
             Some(Ok(_)) => tracing::error!("the group's member fetched a record; it should be paused"),
-            Some(Err(error)) => {
-                if is_final(&error) {
-                    shared.fail(LogError::Fatal(format!("the group's member stopped: {error}")));
-                    return;
-                }
-                tracing::warn!(%error, "the group's member");
+            Some(Err(error)) if is_final(&error) => {
+                shared.fail(LogError::Fatal(format!("the group's member stopped: {error}")));
+                failed = true;
             }
+            Some(Err(error)) => tracing::warn!(%error, "the group's member"),
         }
     }
 }

@@ -45,6 +45,9 @@ pub(super) fn of_librdkafka(error: &KafkaError, what: &str) -> LogError {
     let why = format!("{what}: {error}");
     if let KafkaError::Transaction(native) = error {
         let code = native.code();
+        if is_hopeless(code) {
+            return LogError::Fatal(format!("{what}: {} ({code:?})", native.string()));
+        }
         if native.is_fatal() || is_fenced(code) {
             return LogError::Fenced(format!("{what}: {} ({code:?})", native.string()));
         }
@@ -78,6 +81,25 @@ pub(super) fn of_record(topic: &str, code: Option<RDKafkaErrorCode>, why: &str) 
         Some(code) if is_fenced(code) => LogError::Fenced(format!("writing to {topic}: {why}")),
         _ => LogError::Retry(format!("writing to {topic}: {why}")),
     }
+}
+
+/// Wrong configuration or missing rights: a new writer would meet the same.
+fn is_hopeless(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::Authentication
+            | Code::UnsupportedFeature
+            | Code::UnsupportedVersion
+            | Code::InvalidArgument
+            | Code::InvalidConfig
+            | Code::InvalidTransactionTimeout
+    )
 }
 
 fn is_fenced(code: RDKafkaErrorCode) -> bool {

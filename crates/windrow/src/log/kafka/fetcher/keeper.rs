@@ -31,6 +31,8 @@ use crate::log::{
 const MISSING_MAX: Duration = Duration::from_secs(5);
 /// Shorter outages are nobody's business.
 const TOLD_AFTER: Duration = Duration::from_secs(2);
+/// Before a position is asked for again that one broker refused and another one has.
+const LAGGING_PAUSE: Duration = Duration::from_millis(50);
 
 struct Keeper {
     cluster: Arc<Cluster>,
@@ -146,6 +148,10 @@ impl Keeper {
         let Some(ends) = ends.first() else { return Ok(Begin::at(position)) };
         let to = position.clamp(ends.earliest, ends.high_watermark);
         let gap = (to != position).then_some(Gap { from: position, to });
+        if gap.is_none() {
+            // The leader that refused it lags behind the one asked now: give it time.
+            tokio::time::sleep(LAGGING_PAUSE).await;
+        }
         Ok(Begin { position: to, gap, high_watermark: ends.high_watermark, last_stable: ends.last_stable })
     }
 

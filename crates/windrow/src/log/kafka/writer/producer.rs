@@ -33,6 +33,8 @@ const CALL_MAX: Duration = Duration::from_secs(10);
 const CALLS_MAX: Duration = Duration::from_secs(30);
 /// Longest wait for the queue to empty: above both message time-outs, which empty it with an error.
 const DRAIN_MAX: Duration = Duration::from_secs(40);
+/// Wait for records on their way before they are thrown away.
+const ABORT_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// An abort at the end of the process only saves others a wait.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
@@ -155,14 +157,17 @@ impl Producer {
         if !std::mem::take(&mut self.is_open) {
             return Ok(());
         }
+        // librdkafka ends a transaction whose partitions it was still announcing, and the broker, which knows of none, calls that a
+        // fatal error: let what is on its way arrive first, when somebody takes it.
+        self.drain_for(limit.min(ABORT_DRAIN_MAX));
         let aborted = if self.transactional {
             self.polled(|producer| repeat_for(limit, || producer.abort_transaction(limit.min(CALL_MAX))))
         } else {
             self.inner.purge(PurgeConfig::default().queue().inflight());
-            self.drain()?;
             Ok(())
         };
-        self.failure.lock().take();
+        // Reports of what was thrown away belong to this transaction, not to the next.
+        self.drain()?;
         aborted.map_err(|error| self.undecided(&error, "aborting a transaction"))
     }
 
@@ -189,18 +194,22 @@ impl Producer {
     }
 
     fn drain(&self) -> Result<()> {
-        let end = Instant::now() + DRAIN_MAX;
-        while self.inner.in_flight_count() > 0 {
-            if Instant::now() >= end {
-                return Err(LogError::Retry(format!(
-                    "{} records are still on their way after {} s",
-                    self.inner.in_flight_count(),
-                    DRAIN_MAX.as_secs()
-                )));
-            }
+        match self.drain_for(DRAIN_MAX) {
+            0 => Ok(()),
+            left => Err(LogError::Retry(format!(
+                "{left} records are still on their way after {} s",
+                DRAIN_MAX.as_secs()
+            ))),
+        }
+    }
+
+    /// Waits until the queue is empty, at most so long; returns what is left.
+    fn drain_for(&self, limit: Duration) -> i32 {
+        let end = Instant::now() + limit;
+        while self.inner.in_flight_count() > 0 && Instant::now() < end {
             self.step();
         }
-        Ok(())
+        self.inner.in_flight_count()
     }
 
     fn step(&self) {
@@ -272,7 +281,12 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         let Err((error, message)) = result else { return };
-        let failure = trouble::of_record(message.topic(), error.rdkafka_error_code(), &error.to_string());
+        let code = error.rdkafka_error_code();
+        // Only an abort purges, and its reports may come when the next transaction has begun.
+        if matches!(code, Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)) {
+            return;
+        }
+        let failure = trouble::of_record(message.topic(), code, &error.to_string());
         self.failure.lock().get_or_insert(failure);
     }
 }
