@@ -116,7 +116,7 @@ fn check_prints_the_plan() {
             stream clicks
               topic     video_clicks (made with 1 partition, kept 7d)
               time      column ts, milliseconds
-                        lateness 2s, at most 1h ahead, idle after 30s
+                        lateness 2s, at most 1h ahead, silence stops time
               reads     ts number, video any, watched_s number
               key       unknown
               bad       to shop.clicks.bad; a gap: counted, then on
@@ -181,6 +181,11 @@ fn check_tells_every_mistake_and_exits_with_2() {
           hint: name another with --config, let `windrow init TOPIC` write one, or try `windrow demo`
     "#]],
     );
+    let spread = GOOD.replace("lateness", "partitions = 4\nlateness");
+    Desk::with(&spread).check(&["check"], expect![[r#"
+        2
+        windrow.toml:10:1: view likes_1m groups by (id), but stream clicks has 4 partitions and does not say what its message key is: records of one group may be in several partitions; if the message key is among the group's columns, set keyed_by in [streams.clicks], or give the topic one partition
+    "#]]);
     let config = format!("{GOOD}[listeners.main]\nbind = \"${{BIND}}\"\n");
     let desk = Desk::with(&config);
     desk.write(".env", "# where\nexport BIND='127.0.0.1:9'\n");

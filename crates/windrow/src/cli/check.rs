@@ -7,7 +7,7 @@ use std::{fmt::Write, time::Duration};
 
 use clap::Args;
 use windrow_core::{
-    plan::{Shape, StreamPlan, ViewPlan},
+    plan::{Shape, StreamPlan, ViewPlan, local},
     spec::{Emit, LatePolicy, OnBad, OnFull, TimeSpec, TimeUnit},
     value::ColumnType,
 };
@@ -15,7 +15,7 @@ use windrow_core::{
 use super::{ConfigArgs, failure::Failure};
 use crate::{
     config::{
-        Config, ListenerConfig, LogKind, Planned, StreamConfig,
+        Config, ConfigError, ListenerConfig, LogKind, Planned, StreamConfig,
         units::{show_duration, show_size},
     },
     topics,
@@ -33,6 +33,10 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let planned = args.config.load()?;
+    let errors = two_stages(&planned, &args.config.config.display().to_string());
+    if !errors.is_empty() {
+        return Err(Failure::Config(errors));
+    }
     print!("{} is fine.\n\n{}", args.config.config.display(), render(&planned));
     Ok(())
 }
@@ -86,9 +90,10 @@ fn render_stream(out: &mut String, config: &Config, stream: &StreamConfig, plan:
     };
     entry(out, "topic", &format!("{} ({made})", spec.topic));
     entry(out, "time", &time(&spec.time));
-    let idle = spec.idle_ms.map_or("never".to_owned(), ms);
+    let idle =
+        spec.idle_ms.map_or("silence stops time".to_owned(), |idle| format!("flows on after {}", ms(idle)));
     let (late, ahead) = (ms(spec.lateness_ms), ms(spec.max_ahead_ms));
-    entry(out, "", &format!("lateness {late}, at most {ahead} ahead, idle after {idle}"));
+    entry(out, "", &format!("lateness {late}, at most {ahead} ahead, {idle}"));
     let columns: Vec<String> = plan.columns.iter().map(|c| typed(&c.name, c.ty)).collect();
     entry(out, "reads", &or_nothing(&columns));
     let key = if spec.keyed_by.is_empty() { "unknown".to_owned() } else { spec.keyed_by.join(", ") };
@@ -109,8 +114,8 @@ fn render_view(out: &mut String, config: &Config, plan: &StreamPlan, view: &View
     let spec = &view.spec;
     let (shape, stage) = match view.shape {
         Shape::Stateless => ("a filter, no state".to_owned(), "served straight from the stream"),
-        Shape::Running => ("a running table".to_owned(), stages(config, plan)),
-        Shape::Tumbling { size_ms } => (format!("windows of {}", ms(size_ms)), stages(config, plan)),
+        Shape::Running => ("a running table".to_owned(), stages(config, plan, view)),
+        Shape::Tumbling { size_ms } => (format!("windows of {}", ms(size_ms)), stages(config, plan, view)),
     };
     let _ = writeln!(out, "\nview {} over {}", spec.name, plan.spec.name);
     entry(out, "shape", &format!("{shape}; {stage}"));
@@ -159,14 +164,40 @@ fn view_topics(config: &Config, view: &ViewPlan) -> Vec<String> {
     if all.is_empty() { vec!["none".to_owned()] } else { all }
 }
 
+/// A partition count at which only the message key can keep a group together.
+const SEVERAL: i32 = 2;
+
 /// One stage when a group never spans partitions.
-fn stages(config: &Config, plan: &StreamPlan) -> &'static str {
-    let one_partition = config.streams.get(&*plan.spec.name).is_some_and(|s| s.partitions == 1);
-    match (plan.spec.keyed_by.is_empty(), one_partition, &config.log.kind) {
-        (false, ..) => "one stage: the message key is the group's",
-        (true, true, LogKind::Embedded { .. }) => "one stage: the topic has one partition",
-        _ => "one stage if the topic has one partition; with more, say `keyed_by`",
+fn stages(config: &Config, plan: &StreamPlan, view: &ViewPlan) -> &'static str {
+    if local(plan, view, SEVERAL).is_ok() {
+        return "one stage: the message key keeps each group in one partition";
     }
+    match config.log.kind {
+        LogKind::Embedded { .. } => "one stage: the topic has one partition",
+        LogKind::Kafka { .. } => {
+            "one stage if the topic has one partition; with more it is refused: set keyed_by"
+        }
+    }
+}
+
+/// Views that would need a second stage. On Kafka only the topic can tell, at the start.
+fn two_stages(planned: &Planned, file: &str) -> Vec<ConfigError> {
+    let config = &planned.config;
+    if matches!(config.log.kind, LogKind::Kafka { .. }) {
+        return Vec::new();
+    }
+    let mut errors = Vec::new();
+    for plan in &planned.plans {
+        let partitions = config.streams.get(&*plan.spec.name).map_or(1, |s| s.partitions);
+        for view in &plan.views {
+            if let Err(why) = local(plan, view, partitions) {
+                let line =
+                    config.views.iter().find(|v| v.spec.name == view.spec.name).map_or(0, |v| v.sql_line);
+                errors.push(ConfigError { line, column: 1, ..ConfigError::whole(file, why) });
+            }
+        }
+    }
+    errors
 }
 
 fn render_listener(out: &mut String, listener: &ListenerConfig) {

@@ -132,13 +132,16 @@ fn time(stream: &Reader<'_>) -> TimeSpec {
     }
 }
 
-/// `"never"` waits for the next record.
+/// Until time can flow on by itself, a stream waits for its next record.
 fn idle(stream: &Reader<'_>) -> Option<i64> {
-    if stream.has("idle") && stream.text("idle").as_deref() == Some("never") {
-        return None;
+    if stream.has("idle") && stream.text("idle").as_deref() != Some("never") {
+        let bounds = Duration::from_secs(1)..=36_500 * DAY;
+        if stream.duration("idle", bounds).is_some() {
+            let message = "time that flows on in silence (`idle`) is not available yet";
+            stream.wrong("idle", message, Some("write idle = \"never\", or remove it".to_owned()));
+        }
     }
-    let bounds = Duration::from_secs(1)..=36_500 * DAY;
-    Some(millis(stream.duration("idle", bounds), Duration::from_secs(30)))
+    None
 }
 
 /// `"never"` keeps everything.

@@ -139,6 +139,7 @@ format = "avro"
 topic_pattern = "^prod$"
 [streams.b]
 topic = ["x", "y"]
+idle = "30s"
 [listeners.main]
 dialects = ["socketio", "http"]
 tls = { cert = "a", key = "b" }
@@ -156,13 +157,15 @@ allow = "true"
               hint: remove it
             w.toml:8:9: `topic` must name one topic, not 2
               hint: several topics in one stream are not available yet
-            w.toml:10:13: `dialects` = "socketio" is not available yet
+            w.toml:9:8: time that flows on in silence (`idle`) is not available yet
+              hint: write idle = "never", or remove it
+            w.toml:11:13: `dialects` = "socketio" is not available yet
               hint: available are `websocket`, `sse`, `http` and `dashboard`
-            w.toml:11:7: `tls` is not available yet
+            w.toml:12:7: `tls` is not available yet
               hint: remove it
-            w.toml:12:1: [auth] is not available yet
+            w.toml:13:1: [auth] is not available yet
               hint: remove it
-            w.toml:14:2: [channels] is not available yet
+            w.toml:15:2: [channels] is not available yet
               hint: remove it
         "#]],
     );
@@ -293,9 +296,7 @@ fn defaults_are_the_documented_ones() {
                         time: Record,
                         lateness_ms: 0,
                         max_ahead_ms: 3600000,
-                        idle_ms: Some(
-                            30000,
-                        ),
+                        idle_ms: None,
                         on_bad: DeadLetter,
                         keyed_by: [],
                         latest_by: [],
