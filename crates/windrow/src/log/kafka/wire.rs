@@ -204,3 +204,6 @@ fn encode<C: Call>(request: &C, version: i16, correlation: i32) -> Result<BytesM
     debug_assert_eq!((&frame[..4]).get_i32(), length, "the length stands at the front");
     Ok(frame)
 }
+
+#[cfg(test)]
+mod tests;
