@@ -185,7 +185,7 @@ impl Session {
         let bound = self.gateway.limits.outbox_max_bytes;
         let mut sent_bytes = 0;
         while sent_bytes < bound && !subscription.in_snapshot() {
-            let Some(message) = subscription.next_now() else { break };
+            let Some(message) = subscription.next_message_now() else { break };
             let message = wire::message(number, message);
             sent_bytes += message.len_bytes();
             out.push(message);
@@ -237,7 +237,7 @@ impl Session {
                 continue;
             }
             let State::Subscribed(subscription) = &mut entry.state else { continue };
-            while let Some(message) = subscription.next() {
+            while let Some(message) = subscription.next_message() {
                 if let Message::End(fault) = message {
                     if fault.code == "slow" {
                         return Verdict::Close(fault);
@@ -337,7 +337,7 @@ impl Entry {
     /// Answers a subscribe that has begun, with the first piece of its snapshot.
     fn greet(&mut self, out: &mut Vec<Outgoing>) {
         let State::Subscribed(subscription) = &mut self.state else { return };
-        let first = if subscription.in_snapshot() { subscription.next() } else { None };
+        let first = if subscription.in_snapshot() { subscription.next_message() } else { None };
         out.push(wire::subscribed(self.number, &self.channel, subscription, first));
         self.told = Instant::now();
     }

@@ -15,7 +15,7 @@ use std::{
 
 use bumpalo::Bump;
 
-use super::step::Step;
+use super::{keys::index_key, keys::index_keys, step::Step};
 use crate::{
     sql::Filter,
     value::{Datum, Value},
@@ -140,6 +140,9 @@ impl Slot {
     }
 }
 
+/// Filters by the value that their column must equal.
+type ByValue = HashMap<Box<[u8]>, Vec<FilterId>, foldhash::fast::RandomState>;
+
 /// All filters of one channel.
 #[derive(Debug)]
 pub(crate) struct Filters {
@@ -147,7 +150,7 @@ pub(crate) struct Filters {
     free: Vec<FilterId>,
     by_text: HashMap<Box<str>, FilterId, foldhash::fast::RandomState>,
     /// Column → value → filters.
-    index: BTreeMap<usize, HashMap<Box<[u8]>, Vec<FilterId>, foldhash::fast::RandomState>>,
+    index: BTreeMap<usize, ByValue>,
     unindexed: Vec<FilterId>,
     everything: Option<FilterId>,
     unindexed_max: usize,
@@ -348,53 +351,4 @@ impl Filters {
             }
         }
     }
-}
-
-fn index_keys(values: &[Value]) -> Vec<Box<[u8]>> {
-    let mut keys: Vec<Box<[u8]>> =
-        values.iter().filter_map(|v| index_key(v.datum())).map(Vec::into_boxed_slice).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
-}
-
-/// Returns bytes that are equal for values that compare equal; `None` for NULL, which equals nothing.
-fn index_key(datum: Datum<'_>) -> Option<Vec<u8>> {
-    let mut key = Vec::with_capacity(24);
-    match datum {
-        Datum::Null => return None,
-        // A double past 2^53 may equal an integer; below, the canonical JSON is the integer's already.
-        Datum::Float(f) if f.fract() == 0.0 && f.abs() < 1e38 => {
-            Datum::Wide(&(f as i128)).write_json(&mut key)
-        }
-        Datum::Bytes(bytes) => {
-            key.push(b'b');
-            key.extend_from_slice(bytes);
-        }
-        Datum::Json(json) => {
-            key.push(b'j');
-            key.extend_from_slice(json.as_bytes());
-        }
-        other => other.write_json(&mut key),
-    }
-    Some(key)
-}
-
-/// Returns how the keys of rows begin whose first key column has one of these values, sorted; `None` when the values do
-/// not tell (doubles, and integers that a double may equal, are not written in one way only).
-pub(crate) fn key_prefixes(values: &[Value]) -> Option<Vec<Box<[u8]>>> {
-    const EXACT_MAX: u64 = 1 << 53;
-    let prefix = |value: &Value| match value.datum() {
-        Datum::Int(i) | Datum::Timestamp(i) if i.unsigned_abs() >= EXACT_MAX => None,
-        datum @ (Datum::Bool(_) | Datum::Int(_) | Datum::Timestamp(_) | Datum::Text(_)) => {
-            let mut out = vec![b'['];
-            datum.write_json(&mut out);
-            Some(out.into_boxed_slice())
-        }
-        _ => None,
-    };
-    let mut all: Vec<_> = values.iter().map(prefix).collect::<Option<_>>()?;
-    all.sort_unstable();
-    all.dedup();
-    Some(all)
 }

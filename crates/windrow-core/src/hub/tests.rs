@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 

@@ -124,14 +124,16 @@ impl Sessions {
             let left = self.left.notified();
             tokio::pin!(left);
             left.as_mut().enable();
-            let state = self.state.lock();
-            let is_empty = state.free.len() == state.bells.len();
-            drop(state);
-            if is_empty {
+            if self.is_empty() {
                 return;
             }
             left.await;
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        let state = self.state.lock();
+        state.free.len() == state.bells.len()
     }
 
     /// Takes the listeners whose number of clients changed.

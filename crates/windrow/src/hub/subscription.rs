@@ -236,12 +236,12 @@ impl Subscription {
     /// Takes the next message, or `None` when the client has everything up to its tick.
     ///
     /// - **Cost:** holds the channel for one step or one piece.
-    pub fn next(&mut self) -> Option<Message> {
+    pub fn next_message(&mut self) -> Option<Message> {
         self.take(false)
     }
 
     /// Takes the next message up to the last commit, whatever the tick.
-    pub fn next_now(&mut self) -> Option<Message> {
+    pub fn next_message_now(&mut self) -> Option<Message> {
         self.take(true)
     }
 
@@ -251,10 +251,9 @@ impl Subscription {
         if let Phase::Refused(fault) = &state.phase {
             return Some(Message::End(fault.clone()));
         }
-        if std::mem::take(&mut self.overrun) {
-            if let Some(message) = self.behind(&mut state) {
-                return Some(message);
-            }
+        let overrun = std::mem::take(&mut self.overrun);
+        if let Some(message) = if overrun { self.behind(&mut state) } else { None } {
+            return Some(message);
         }
         loop {
             if let Some(reading) = &mut self.snapshot {
@@ -384,7 +383,7 @@ impl Subscription {
         Some(at)
     }
 
-    /// Changes the filter in place. Call [`Self::next_now`] until it gives nothing before, so that nothing is mixed up.
+    /// Changes the filter in place. Call [`Self::next_message_now`] until it gives nothing before, so that nothing is mixed up.
     ///
     /// - **Shape:** the members of the answer, or `None` when a reset with a snapshot follows instead.
     pub fn refilter(&mut self, filter: Option<&str>) -> Result<(Option<Bytes>, Option<Bytes>), Fault> {

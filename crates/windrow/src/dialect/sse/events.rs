@@ -84,7 +84,7 @@ impl Events {
                 left.add(seat);
                 continue;
             }
-            if let Some(message) = self.channels[seat].1.next() {
+            if let Some(message) = self.channels[seat].1.next_message() {
                 left.add(seat);
                 self.tell(seat, message);
             }

@@ -215,7 +215,7 @@ impl Connection {
             if !self.allowance.has(now) {
                 return Poll::Pending;
             }
-            match self.decoder.next() {
+            match self.decoder.next_event() {
                 Ok(Some(event)) => {
                     self.armed = false;
                     if self.allowance.take() == 0 {

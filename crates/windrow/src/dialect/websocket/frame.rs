@@ -86,7 +86,7 @@ impl Decoder {
     }
 
     /// Takes the next event, or `None` when more bytes are needed.
-    pub fn next(&mut self) -> Result<Option<Event>, Violation> {
+    pub fn next_event(&mut self) -> Result<Option<Event>, Violation> {
         loop {
             let Some(header) = self.header()? else { return Ok(None) };
             let whole = header.len_bytes + header.payload_bytes;
@@ -254,7 +254,7 @@ mod tests {
         let (mut decoder, mut events) = (Decoder::new(70_000), Vec::new());
         for chunk in bytes.chunks(step.max(1)) {
             decoder.feed(chunk);
-            while let Some(event) = decoder.next()? {
+            while let Some(event) = decoder.next_event()? {
                 events.push(event);
             }
         }
@@ -307,7 +307,7 @@ mod tests {
     fn a_frame_past_the_bound_is_refused_by_its_header_alone() {
         let mut decoder = Decoder::new(1000);
         decoder.feed(&frame(0x81, &[b'x'; 100_000])[..10]);
-        assert_eq!(decoder.next(), Err(Violation::TooLarge { max: 1000 }));
+        assert_eq!(decoder.next_event(), Err(Violation::TooLarge { max: 1000 }));
     }
 
     proptest! {
