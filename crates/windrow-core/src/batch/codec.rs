@@ -38,6 +38,8 @@ pub(super) enum Trouble {
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 /// Magic, then two version numbers of four bytes.
 const XERIAL_HEADER_BYTES: usize = 16;
+/// No Snappy block unfolds to more than this times its size.
+const SNAPPY_RATIO_MAX: usize = 22;
 /// xerial's default block; blocks compress alone.
 const XERIAL_BLOCK_BYTES: usize = 32 << 10;
 
@@ -134,6 +136,10 @@ fn unsnap_block(block: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), Troub
     let start = out.len();
     if length > max - start {
         return Err(Trouble::TooLarge);
+    }
+    // Three bytes copy 64 at most: a false length must not make much memory zero.
+    if length / SNAPPY_RATIO_MAX > block.len() {
+        return Err(Trouble::Bad("bad snappy"));
     }
     out.resize(start + length, 0);
     let written = snap::raw::Decoder::new().decompress(block, &mut out[start..]).map_err(bad)?;

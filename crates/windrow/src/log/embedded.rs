@@ -62,6 +62,9 @@ mod writer;
 /// Time between passes of retention and compaction.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Kept free on the disk: room for the tables that the database makes out of what it has taken, and for retention.
+const ROOM_MIN_BYTES: u64 = 64 << 20;
+
 /// What all parts of one open log share.
 struct State {
     store: Store,
@@ -91,7 +94,11 @@ impl EmbeddedLog {
     /// - **Errors:** [`LogError::Fatal`] naming the directory when another process has it, it cannot be written, or what is
     ///   in it is damaged or of another version.
     pub fn open(directory: &Path, sync: config::Sync) -> Result<Arc<Self>> {
-        let store = Store::open(directory, sync)?;
+        Self::open_with(directory, sync, ROOM_MIN_BYTES)
+    }
+
+    fn open_with(directory: &Path, sync: config::Sync, room_min_bytes: u64) -> Result<Arc<Self>> {
+        let store = Store::open(directory, sync, room_min_bytes)?;
         let topics = Topics::load(&store)?;
         let groups = Groups::new(groups::ANSWER_MAX);
         for topic in topics.all() {

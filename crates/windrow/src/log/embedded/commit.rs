@@ -147,6 +147,7 @@ type Answer = oneshot::Sender<Result<Vec<i64>>>;
 /// Commits transactions with one write; tells whether anything was written.
 fn commit(state: &State, together: Vec<(Transaction, Answer)>) -> bool {
     let _append = state.append.lock();
+    let room = state.store.room(together.iter().map(|(transaction, _)| transaction.len_bytes()).sum());
     let mut write = state.store.write();
     let mut moved: HashMap<Place, (Arc<Partition>, Marks)> = HashMap::new();
     let mut answers = Vec::with_capacity(together.len());
@@ -160,19 +161,25 @@ fn commit(state: &State, together: Vec<(Transaction, Answer)>) -> bool {
     for (place, (_, marks)) in &moved {
         write.marks(*place, *marks);
     }
-    let written = write.commit();
+    let written = room.and_then(|()| write.commit());
     if written.is_ok() {
         for (partition, marks) in moved.into_values() {
             partition.set_marks(marks);
         }
         state.commits.send_modify(|n| *n += 1);
     }
-    let failed = written.as_ref().err().map(ToString::to_string);
     for (answer, bases) in answers {
-        let result = failed.clone().map_or(Ok(bases), |text| Err(LogError::Fatal(text)));
-        drop(answer.send(result));
+        drop(answer.send(written.as_ref().map(|()| bases).map_err(again)));
     }
     written.is_ok()
+}
+
+/// The same error for one more writer.
+fn again(error: &LogError) -> LogError {
+    match error {
+        LogError::Retry(text) => LogError::Retry(text.clone()),
+        other => LogError::Fatal(other.to_string()),
+    }
 }
 
 /// Assigns offsets and adds the transaction to the write; returns the first offset of each list of batches.

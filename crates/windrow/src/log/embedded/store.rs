@@ -11,7 +11,12 @@
 //! **Invariant:** numbers in keys are big-endian, so that the order of keys is the order of offsets.
 //! **Not here:** who may write (`commit`), what is in memory (`topics`).
 
-use std::{io, path::Path, path::PathBuf};
+use std::{
+    ffi::CString,
+    io,
+    mem::MaybeUninit,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use fjall::{
@@ -81,6 +86,7 @@ impl Marks {
 pub(super) struct Store {
     directory: PathBuf,
     durability: Option<PersistMode>,
+    room_min_bytes: u64,
     db: Database,
     records: Keyspace,
     facts: Keyspace,
@@ -101,7 +107,7 @@ pub(super) struct Batches<'a> {
 
 impl Store {
     /// Opens the directory, making it at the first time.
-    pub(super) fn open(directory: &Path, sync: config::Sync) -> Result<Self> {
+    pub(super) fn open(directory: &Path, sync: config::Sync, room_min_bytes: u64) -> Result<Self> {
         let at = |e: fjall::Error| open_error(directory, e);
         let db = Database::builder(directory).max_journaling_size(JOURNAL_MAX_BYTES).open().map_err(at)?;
         let options = KeyspaceCreateOptions::default;
@@ -113,6 +119,7 @@ impl Store {
                 config::Sync::Commit => Some(PersistMode::SyncData),
                 config::Sync::Interval | config::Sync::Never => Some(PersistMode::Buffer),
             },
+            room_min_bytes,
             records: db.keyspace("records", || apart().max_memtable_size(MEMTABLE_BYTES)).map_err(at)?,
             facts: db.keyspace("facts", || options().max_memtable_size(MEMTABLE_BYTES)).map_err(at)?,
             db,
@@ -135,6 +142,20 @@ impl Store {
     /// Forces everything written so far to disk.
     pub(super) fn persist(&self) -> Result<()> {
         self.db.persist(PersistMode::SyncAll).map_err(|e| self.error(e))
+    }
+
+    /// Refuses when a write of `bytes` would leave too little room on the disk. A write that fails half-way is worse: the
+    /// database takes no more of them until it is opened anew.
+    pub(super) fn room(&self, bytes: usize) -> Result<()> {
+        let at = |e| LogError::Retry(format!("the log in {}: {e}", self.directory.display()));
+        let free = free_bytes(&self.directory).map_err(at)?;
+        if free >= self.room_min_bytes.saturating_add(bytes as u64) {
+            return Ok(());
+        }
+        let (directory, min) = (self.directory.display(), self.room_min_bytes);
+        Err(LogError::Retry(format!(
+            "the disk of the log in {directory} has {free} bytes left and {min} of them are kept free: make room"
+        )))
     }
 
     /// Starts a write.
@@ -288,6 +309,20 @@ fn marks_key(place: Place) -> [u8; 13] {
     let mut key = [b'm'; 13];
     key[1..].copy_from_slice(&place);
     key
+}
+
+/// What the disk that holds `directory` has left for this user.
+fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let path = CString::new(directory.as_os_str().as_encoded_bytes())?;
+    let mut stat = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends with a zero byte and `stat` is memory of the right size, which the call fills on success.
+    let stat = unsafe {
+        if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        stat.assume_init()
+    };
+    Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
 }
 
 fn open_error(directory: &Path, error: fjall::Error) -> LogError {

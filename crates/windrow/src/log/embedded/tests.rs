@@ -207,6 +207,27 @@ fn another_format_is_refused_by_name() {
     assert!(error.ends_with("has format 9, this version reads format 1"), "{error}");
 }
 
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_harms_nothing() {
+    let Bed { log, tp, _directory: directory } = bed(false).await;
+    commit(&log, vec![record(&tp, "k", None, 1)]).await;
+    drop(log);
+    let log = EmbeddedLog::open_with(directory.path(), config::Sync::Commit, u64::MAX / 2).unwrap();
+    let mut writer = log.writer(WriterOptions { transactional_id: None }).await.unwrap();
+    writer.send(vec![record(&tp, "k", None, 2)]).await.unwrap();
+    let error = writer.commit().await.unwrap_err();
+    assert!(matches!(error, LogError::Retry(_)) && error.to_string().contains("make room"), "{error}");
+    // Reading and purging go on.
+    let mut all = reader(&log, &[&tp], From::Earliest, ReaderOptions::default()).await;
+    assert_eq!(offsets(&all.next().await.unwrap()), [0]);
+    log.delete_records(&tp, 1).await.unwrap();
+    drop((writer, all, log));
+    let log = EmbeddedLog::open(directory.path(), config::Sync::Commit).unwrap();
+    commit(&log, vec![record(&tp, "k", None, 3)]).await;
+    let ends = log.ends(&[tp]).await.unwrap();
+    assert_eq!((ends[0].earliest, ends[0].high_watermark), (1, 2));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
