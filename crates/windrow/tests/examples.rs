@@ -31,3 +31,37 @@ fn every_example_loads_and_plans() {
         }
     }
 }
+
+#[test]
+fn every_configuration_in_the_documentation_loads() {
+    let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let mut seen = 0;
+    for name in ["CONFIG.md", "OPERATING.md"] {
+        let text = std::fs::read_to_string(docs.join(name)).unwrap();
+        for (number, block) in text.split("```toml\n").skip(1).enumerate() {
+            let block = block.split("```").next().unwrap();
+            if let Err(errors) = config::parse(block, name, &Variables::default()) {
+                panic!("block {} of {name}: {errors:#?}", number + 1);
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "{seen}");
+}
+
+#[test]
+fn the_documented_limits_are_the_defaults() {
+    let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/CONFIG.md");
+    let text = std::fs::read_to_string(docs).unwrap();
+    let table = text.split("### `[limits]`").nth(1).unwrap();
+    let rows = table.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split("` | `");
+        Some(format!("{} = {}\n", cells.next()?, cells.next()?.split('`').next()?))
+    });
+    let limits: String = rows.collect();
+    assert_eq!(limits.lines().count(), 15, "{limits}");
+    let written =
+        config::parse(&format!("[streams.s]\n[limits]\n{limits}"), "docs", &Variables::default()).unwrap();
+    let default = config::parse("[streams.s]\n", "none", &Variables::default()).unwrap();
+    assert_eq!(format!("{:?}", written.limits), format!("{:?}", default.limits));
+}

@@ -40,7 +40,9 @@ fn render(snapshot: &Snapshot) -> String {
                 }
                 Metric::Gauge(g) => (format!("windrow_{kind}_{metric}"), "gauge", g.get().to_string()),
             };
-            let mut labels = format!("{kind}=\"{}\"", escape(name));
+            // The number of a partition has that label already.
+            let label = if *kind == "partition" { "stream" } else { kind };
+            let mut labels = format!("{label}=\"{}\"", escape(name));
             if let Some(partition) = partition {
                 let _ = write!(labels, ",partition=\"{partition}\"");
             }
@@ -75,16 +77,19 @@ mod tests {
         stats.counter(("stream", "clicks".into(), Some(0)), "bad", "not_json").add(2);
         stats.counter(("stream", "clicks".into(), Some(0)), "records", "").add(40);
         stats.counter(("stream", "clicks".into(), Some(1)), "records", "").add(2);
+        stats.gauge(("partition", "clicks".into(), Some(0)), "lag").set(7);
         stats.gauge(("listener", "ma\"in".into(), None), "connections").set(3);
-        expect![[r#"
+        expect![[r##"
             # TYPE windrow_listener_connections gauge
             windrow_listener_connections{listener="ma\"in"} 3
+            # TYPE windrow_partition_lag gauge
+            windrow_partition_lag{stream="clicks",partition="0"} 7
             # TYPE windrow_stream_bad_total counter
             windrow_stream_bad_total{stream="clicks",partition="0",reason="not_json"} 2
             # TYPE windrow_stream_records_total counter
             windrow_stream_records_total{stream="clicks",partition="0"} 40
             windrow_stream_records_total{stream="clicks",partition="1"} 2
-        "#]]
+        "##]]
         .assert_eq(&render(&stats.snapshot()));
     }
 }
