@@ -28,7 +28,6 @@ use windrow_core::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct World {
-    pub(crate) log: Arc<dyn Log>,
     pub(crate) hub: Hub,
     pub(crate) stats: Arc<Stats>,
     address: SocketAddr,
@@ -73,7 +72,7 @@ impl World {
         let hub = Hub::start(log.clone(), channels, &config.limits, stats.clone());
         let gateways = Gateways::bind(&config, &[], &hub, &log, &stats).await.unwrap();
         let address = gateways.addresses()[0].1;
-        Self { log, hub, stats, address, writer, _gateways: gateways, _directory: directory }
+        Self { hub, stats, address, writer, _gateways: gateways, _directory: directory }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
