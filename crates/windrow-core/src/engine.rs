@@ -301,6 +301,3 @@ impl Task {
         self.views.get(view).map(View::stats).unwrap_or_default()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -26,8 +26,6 @@ use crate::{
 
 mod read;
 mod series;
-#[cfg(test)]
-mod tests;
 mod write;
 
 use read::{Block, Kind, Restoring};

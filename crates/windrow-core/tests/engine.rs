@@ -1,5 +1,7 @@
 //! The engine from outside: scripts that people can check by eye, and random runs against an oracle.
 
+#[path = "engine/journal.rs"]
+mod journal;
 #[path = "engine/oracle.rs"]
 mod oracle;
 #[path = "engine/random.rs"]
