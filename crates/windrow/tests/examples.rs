@@ -1,8 +1,8 @@
-//! Every example's configuration loads and plans, with nothing set in the environment but what its README names.
+//! Every example's configuration, and README's, loads and plans, with nothing set in the environment but what its README names.
 
 use std::{path::PathBuf, sync::Arc};
 
-use windrow::config::{self, Variables};
+use windrow::config::{self, Config, Variables};
 
 fn configurations() -> Vec<PathBuf> {
     let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples");
@@ -19,15 +19,29 @@ fn every_example_loads_and_plans() {
     let all = configurations();
     assert!(all.len() >= 2, "{all:?}");
     for path in all {
-        let config = config::load(&path, &Variables::default()).unwrap_or_else(|errors| panic!("{errors:?}"));
-        let streams: Vec<_> = config.streams.values().map(|stream| stream.spec.clone()).collect();
-        let views: Vec<_> = config.views.iter().map(|view| Arc::clone(&view.spec)).collect();
-        let plans = windrow_core::sql::plan(&streams, &views).unwrap_or_else(|errors| panic!("{errors:?}"));
-        for plan in &plans {
-            let partitions = config.streams[&*plan.spec.name].partitions;
-            for view in &plan.views {
-                windrow_core::plan::local(plan, view, partitions).unwrap();
-            }
+        plan(&config::load(&path, &Variables::default()).unwrap_or_else(|errors| panic!("{errors:?}")));
+    }
+}
+
+#[test]
+fn readme_s_configuration_loads_and_plans() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    plan(
+        &config::parse(text, "README.md", &Variables::default())
+            .unwrap_or_else(|errors| panic!("{errors:?}")),
+    );
+}
+
+fn plan(config: &Config) {
+    let streams: Vec<_> = config.streams.values().map(|stream| stream.spec.clone()).collect();
+    let views: Vec<_> = config.views.iter().map(|view| Arc::clone(&view.spec)).collect();
+    let plans = windrow_core::sql::plan(&streams, &views).unwrap_or_else(|errors| panic!("{errors:?}"));
+    for plan in &plans {
+        let partitions = config.streams[&*plan.spec.name].partitions;
+        for view in &plan.views {
+            windrow_core::plan::local(plan, view, partitions).unwrap();
         }
     }
 }
