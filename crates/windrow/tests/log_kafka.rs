@@ -2,6 +2,8 @@
 //!
 //! Needs `WINDROW_TEST_KAFKA=host:port`; without it, it fails and says so.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},

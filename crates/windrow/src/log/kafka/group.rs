@@ -242,10 +242,10 @@ impl Group for Member {
     }
 
     async fn leave(mut self: Box<Self>) -> Result<()> {
-        if let Some(closed) = self.close() {
-            if tokio::time::timeout(CLOSE_MAX, closed).await.is_err() {
-                tracing::warn!(group = %self.options.group, "the member does not close");
-            }
+        if let Some(closed) = self.close()
+            && tokio::time::timeout(CLOSE_MAX, closed).await.is_err()
+        {
+            tracing::warn!(group = %self.options.group, "the member does not close");
         }
         match self.options.instance_id.clone() {
             Some(instance_id) => self.remove_static(&instance_id).await,
