@@ -15,6 +15,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::time::Instant;
 use windrow_core::position::stable_hash;
 
 use crate::{
@@ -30,6 +31,9 @@ use crate::{
 /// Pause after trouble: short, because the log has its own back-off.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// How often the topic is looked at for new partitions.
+const CHECK_EVERY: Duration = Duration::from_secs(30);
+
 /// Reads one channel until the process ends.
 pub(crate) async fn run(log: Arc<dyn Log>, room: Arc<Room>, stats: Arc<Stats>) {
     let (Some(topic), Some(mut rows)) = (topic(&room.spec.source), Rows::new(&room.spec)) else { return };
@@ -37,6 +41,7 @@ pub(crate) async fn run(log: Arc<dyn Log>, room: Arc<Room>, stats: Arc<Stats>) {
         room.wanted.notified().await;
     }
     let name = format!("channel {}", room.spec.name);
+    stats.trouble(&name, "is still being read");
     let mut targets = None;
     loop {
         let trouble = match read(&log, &room, &topic, &mut rows, &mut targets, (&stats, &name)).await {
@@ -91,11 +96,29 @@ async fn read(
     for (partition, offset) in &offsets {
         reader.assign(Tp::new(topic.clone(), *partition), From::Offset(*offset));
     }
+    let mut check_at = Instant::now() + CHECK_EVERY;
     loop {
-        serve_if_caught_up(room, targets);
-        stats.fine(name);
+        if serve_if_caught_up(room, targets) {
+            stats.fine(name);
+        }
         for fetched in reader.next().await? {
             apply(room, rows, &fetched).await;
+        }
+        if Instant::now() >= check_at {
+            check_at = Instant::now() + CHECK_EVERY;
+            let now = log.topic(topic).await?.ok_or_else(|| LogError::UnknownTopic(topic.clone()))?;
+            if now.epoch != info.epoch {
+                let why = format!("topic {topic} was deleted and made anew; start again to read it");
+                return Err(LogError::Fatal(why));
+            }
+            for partition in room.lock().channel.offsets().len() as i32..now.partitions {
+                tracing::info!("{name}: topic {topic} has a new partition {partition}");
+                room.commit(|channel| {
+                    channel.partition(partition, 0);
+                    Ok(())
+                });
+                reader.assign(Tp::new(topic.clone(), partition), From::Earliest);
+            }
         }
     }
 }
@@ -117,10 +140,11 @@ fn epoch(info: &TopicInfo) -> u64 {
     stable_hash([info.name.as_bytes(), &info.epoch.to_le_bytes()])
 }
 
-fn serve_if_caught_up(room: &Room, targets: &Targets) {
+/// Opens the room when its reader has reached the ends it saw at start. Returns whether it is open.
+fn serve_if_caught_up(room: &Room, targets: &Targets) -> bool {
     let state = room.lock();
     if state.channel.is_live() {
-        return;
+        return true;
     }
     let reached = state.channel.offsets();
     let behind = |(partition, end): &(i32, i64)| reached.get(partition).is_none_or(|at| at < end);
@@ -128,7 +152,9 @@ fn serve_if_caught_up(room: &Room, targets: &Targets) {
         drop(state);
         room.go_live();
         tracing::info!("channel {} is served", room.spec.name);
+        return true;
     }
+    false
 }
 
 /// Applies an answer, one commit per batch, and lets others run in between.

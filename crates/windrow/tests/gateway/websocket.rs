@@ -1,7 +1,12 @@
 //! Protocol v1 as it is written in `docs/PROTOCOL.md`.
 
+use std::{sync::Arc, time::Duration};
+
 use serde_json::{Value as Json, json};
-use windrow::hub::Fault;
+use windrow::{
+    hub::Fault,
+    session::{Outgoing, Session},
+};
 
 use super::world::{Table, World};
 
@@ -189,4 +194,30 @@ async fn a_large_snapshot_comes_in_pieces_and_only_the_last_has_a_position() {
     }
     assert_eq!(count, 6_000);
     assert!(pieces >= 3, "{pieces}");
+}
+
+#[tokio::test]
+async fn a_subscription_that_hears_nothing_is_told_its_position() {
+    let mut world = World::start().await;
+    let mut client = world.client().await;
+    client.ask(json!({"subscribe": "likes", "as": 1})).await;
+    let mut session = Session::new(world.gateway(), Arc::default());
+    let mut out = Vec::new();
+    session.on_text(r#"{"subscribe":"likes","as":5}"#, &mut out);
+    out.clear();
+    let due = session.wakes_at().unwrap();
+    session.on_time(due - Duration::from_millis(1), &mut out);
+    assert!(out.is_empty());
+    session.on_time(due, &mut out);
+    let told = |message: &Outgoing| {
+        serde_json::from_slice::<Json>(&[&message.head[..], &message.body, &message.tail].concat()).unwrap()
+    };
+    let first = told(&out[0]);
+    assert_eq!((out.len(), bare(first.clone())), (1, json!({"as": 5})));
+    world.commit(&[("a", 0, Some(1))]).await;
+    client.hear_until(&mut Table::default(), &Table::of(&[("a", 0, 1)])).await;
+    out.clear();
+    let due = session.wakes_at().unwrap();
+    session.on_time(due, &mut out);
+    assert!(out.is_empty(), "rows wait, so the position would be of the past");
 }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 use windrow::{
     config::{Config, Dialect, Limits, ListenerConfig, LogConfig, LogKind, Sync},
+    dialect::Gateway,
     gateway::Gateways,
     hub::{ChannelKind, ChannelSpec, Hub, Source},
     log::{Log, Outgoing, TopicSpec, Writer, WriterOptions, embedded::EmbeddedLog},
@@ -77,6 +78,13 @@ impl World {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The state that dialects share.
+    pub(crate) fn gateway(&self) -> Gateway {
+        let config = config(Limits::default(), self._directory.path());
+        let listener = Arc::new(config.listeners["main"].clone());
+        Gateway::new(self.hub.clone(), listener, Arc::new(config.limits), self.stats.clone())
     }
 
     pub(crate) async fn client(&self) -> Client {

@@ -38,6 +38,8 @@ use crate::{
 
 /// Gathered before one write: enough to make the system call cheap.
 const GATHER_BYTES: usize = 64 << 10;
+/// A shared body up to this is copied: cheaper than a piece of its own in the vectored write.
+const COPY_MAX_BYTES: usize = 1 << 10;
 /// Pieces of one vectored write; Linux takes 1,024.
 const SLICES_MAX: usize = 64;
 /// One read. Shared by all clients of a thread: an idle client holds none.
@@ -218,7 +220,7 @@ impl Connection {
             match self.decoder.next_event() {
                 Ok(Some(event)) => {
                     self.armed = false;
-                    if self.allowance.take() == 0 {
+                    if self.allowance.take(now) == 0 {
                         self.counters.held_back.add(1);
                     }
                     self.on_event(event);
@@ -281,13 +283,23 @@ impl Connection {
     }
 
     fn send(&mut self, messages: impl IntoIterator<Item = Outgoing>) {
+        let mut own = Vec::new();
         for message in messages {
-            let mut head = Vec::with_capacity(HEADER_MAX_BYTES + message.head.len());
-            frame::text_header(message.len_bytes(), &mut head);
-            head.extend_from_slice(&message.head);
+            let copied = if message.body.len() <= COPY_MAX_BYTES { message.body.len() } else { 0 };
+            own.reserve(HEADER_MAX_BYTES + message.head.len() + copied + message.tail.len());
+            frame::text_header(message.len_bytes(), &mut own);
+            own.extend_from_slice(&message.head);
+            if copied == message.body.len() {
+                own.extend_from_slice(&message.body);
+            } else {
+                self.out.push_back(std::mem::take(&mut own).into());
+                self.out.push_back(message.body);
+            }
+            own.extend_from_slice(&message.tail);
             self.counters.frames.add(1);
-            let pieces = [head.into(), message.body, message.tail.into()];
-            self.out.extend(pieces.into_iter().filter(|piece: &Bytes| !piece.is_empty()));
+        }
+        if !own.is_empty() {
+            self.out.push_back(own.into());
         }
     }
 
@@ -382,9 +394,9 @@ impl Allowance {
     }
 
     /// Uses one up and returns how many are left.
-    fn take(&mut self) -> u32 {
+    fn take(&mut self, now: Instant) -> u32 {
         if self.left == self.burst {
-            self.filled_at = Instant::now();
+            self.filled_at = now;
         }
         self.left = self.left.saturating_sub(1);
         self.left
@@ -393,5 +405,34 @@ impl Allowance {
     /// Returns when a client that has used everything up is heard again.
     fn back_at(&self) -> Option<Instant> {
         (self.left == 0).then(|| self.filled_at + Duration::from_secs(1) / self.per_second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_client_is_small() {
+        // With its task, timer, bell, seat and subscription it must stay within 6 KiB.
+        assert!(size_of::<Connection>() <= 1_024, "{}", size_of::<Connection>());
+    }
+
+    #[test]
+    fn an_allowance_is_a_burst_then_a_rate() {
+        let mut allowance = Allowance::new(100, 50);
+        let count = |allowance: &mut Allowance, now| {
+            let mut taken = 0;
+            while allowance.has(now) {
+                allowance.take(now);
+                taken += 1;
+            }
+            taken
+        };
+        let start = Instant::now();
+        assert_eq!(count(&mut allowance, start), 150);
+        assert_eq!(allowance.back_at(), Some(start + Duration::from_millis(10)));
+        assert_eq!(count(&mut allowance, start + Duration::from_millis(100)), 10);
+        assert_eq!(count(&mut allowance, start + Duration::from_secs(60)), 150);
     }
 }
