@@ -76,6 +76,8 @@ pub(crate) struct World {
     journals: Vec<Vec<OutRecord>>,
     began: Vec<Option<(u64, usize)>>,
     ended: bool,
+    /// The end is in the journal: nobody tells the task again.
+    end_committed: bool,
 }
 
 impl World {
@@ -92,6 +94,7 @@ impl World {
             batches: Vec::new(),
             next_offset: 0,
             ended: false,
+            end_committed: false,
         }
     }
 
@@ -118,6 +121,7 @@ impl World {
     pub(crate) fn cut(&mut self) -> (Vec<OutRecord>, Cut) {
         let mut out = Vec::new();
         let cut = self.task.cut(self.now_ms, &mut out);
+        self.end_committed = self.ended;
         let lengths: Vec<usize> = self.journals.iter().map(Vec::len).collect();
         let (journal, rest): (Vec<_>, Vec<_>) =
             out.into_iter().partition(|record| matches!(record.target, Target::Journal(_)));
@@ -162,7 +166,7 @@ impl World {
         for batch in self.batches.iter().filter(|batch| batch.last_offset() >= position) {
             self.task.fold(batch, self.now_ms).unwrap();
         }
-        if self.ended {
+        if self.ended && !self.end_committed {
             self.task.end();
         }
         Ok(())
