@@ -26,8 +26,6 @@ use crate::{
 mod accept;
 mod origin;
 mod seats;
-#[cfg(test)]
-mod tests;
 
 pub use self::accept::Connection;
 

@@ -118,11 +118,12 @@ fn test_lines(lines: &[&str]) -> Vec<bool> {
             continue;
         }
         let indent = lines[i].len() - lines[i].trim_start().len();
+        // A block ends at its brace alone: texts in it may hold anything, at any indent.
+        let block = lines.get(i + 1).is_some_and(|line| line.ends_with('{'));
         let end = (i + 1..lines.len())
-            .find(|&j| {
-                let line = lines[j];
-                let outer = line.len() - line.trim_start().len() == indent;
-                outer && (line.trim_start().starts_with('}') || (line.ends_with(';') || line.ends_with('}')))
+            .find(|&j| match block {
+                true => lines[j].trim_end() == format!("{}}}", &lines[i][..indent]),
+                false => lines[j].ends_with([';', '}']),
             })
             .unwrap_or(lines.len() - 1);
         marks[i..=end].fill(true);
@@ -175,6 +176,8 @@ mod tests {
             [6]
         );
         assert_eq!(rules("a.rs", "//! A.\n#[cfg(test)]\nmod tests;\nfn b() { c.unwrap() }\n"), [4]);
+        let text = "//! A.\n#[cfg(test)]\nmod tests {\n    const A: &str = r\"\nx;\n\";\n    a.unwrap();\n}\nb.unwrap();\n";
+        assert_eq!(rules("a.rs", text), [9]);
     }
 
     #[test]
