@@ -78,22 +78,22 @@ mod tests {
 
     #[test]
     fn mistakes_in_queries_have_their_place_in_the_file() {
-        let text = r#"
-[streams.clicks]
-[views.a]
-sql = "SELECT count(*) AS n, video FROM clickz GROUP BY video"
-[views.b]
-sql = """
-SELECT video, cuont(*) AS n
-FROM clicks GROUP BY video"""
-"#;
+        let text = "
+            [streams.clicks]
+            [views.a]
+            sql = 'SELECT count(*) AS n, video FROM clickz GROUP BY video'
+            [views.b]
+            sql = '''
+            SELECT video, cuont(*) AS n
+            FROM clicks GROUP BY video'''
+            ";
         let config = parse(text, "w.toml", &Variables::default()).unwrap();
         let errors = plan(&config, "w.toml", text).unwrap_err();
         let rendered: String = errors.iter().map(|e| format!("{e}\n")).collect();
         expect![[r#"
-            w.toml:4:41: view `a`: there is no stream `clickz`
+            w.toml:4:53: view `a`: there is no stream `clickz`
               hint: did you mean `clicks`?
-            w.toml:7:15: view `b`: there is no function `cuont`
+            w.toml:7:27: view `b`: there is no function `cuont`
               hint: did you mean `count`?
         "#]]
         .assert_eq(&rendered);

@@ -1,7 +1,10 @@
 //! Channels over HTTP: which there are, and what they hold now.
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -40,9 +43,10 @@ pub(super) async fn list(State(api): State<Api>) -> Response {
 /// `GET /api/channels/{channel}?where=…&limit=…`.
 pub(super) async fn rows(
     State(api): State<Api>,
-    Path(channel): Path<String>,
-    Query(ask): Query<Ask>,
+    channel: Result<Path<String>, PathRejection>,
+    ask: Result<Query<Ask>, QueryRejection>,
 ) -> Result<Response, Refusal> {
+    let (Path(channel), Query(ask)) = (channel?, ask?);
     let limit = match &ask.limit {
         None => LIMIT_DEFAULT,
         Some(text) => text.parse::<usize>().or_else(|_| too_many_digits(text))?,
@@ -66,7 +70,7 @@ pub(super) async fn rows(
 /// `GET /api/stats`: what `_stats` holds.
 pub(super) async fn stats(state: State<Api>) -> Result<Response, Refusal> {
     let ask = Ask { r#where: None, limit: Some(usize::MAX.to_string()) };
-    rows(state, Path("_stats".to_owned()), Query(ask)).await
+    rows(state, Ok(Path("_stats".to_owned())), Ok(Query(ask))).await
 }
 
 /// A limit past 64 bits is only large; anything else is no number.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -31,11 +34,12 @@ pub(super) struct Ask {
 /// Answers after the commit.
 pub(super) async fn publish(
     State(api): State<Api>,
-    Path(stream): Path<String>,
-    Query(ask): Query<Ask>,
+    stream: Result<Path<String>, PathRejection>,
+    ask: Result<Query<Ask>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let (Path(stream), Query(ask)) = (stream?, ask?);
     check_allowed(&api, &stream)?;
     let once = idempotency_key(&headers)?;
     let body = read(body, api.gateway.limits.publish_max_bytes).await?;
