@@ -174,7 +174,8 @@ async fn apply(room: &Room, rows: &mut Rows, fetched: &Fetched) {
             let (mut changes, mut bad) = (0, 0);
             for record in batch.records_from(fetched.from) {
                 match rows.apply(channel, (topic, partition), &record, now_ms)? {
-                    Applied::Good => changes += 1,
+                    Applied::Changed => changes += 1,
+                    Applied::Nothing => {}
                     Applied::Bad => bad += 1,
                 }
             }

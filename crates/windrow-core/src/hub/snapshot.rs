@@ -60,7 +60,7 @@ impl SnapshotCursor {
         Self { recent, prefixes: prefixes.into(), after: None, undo: BTreeMap::new(), seen_no: base_no }
     }
 
-    /// Reads the next rows that match, up to the bounds.
+    /// Reads the next rows that match, up to the bounds; a row larger than `bytes_max` comes alone.
     pub(super) fn read(
         &mut self,
         (table, ring, fields): (&Table, &Ring, &RowFields),
@@ -68,33 +68,42 @@ impl SnapshotCursor {
         bytes_max: usize,
         rows_max: usize,
     ) -> Result<Piece, Lost> {
+        self.remember(ring)?;
         let mut members = Members::default();
         let mut arena = Bump::new();
-        let mut full = |row: &Row| {
+        // Adds a row if it matches; false when it does and there is no room for it.
+        let mut add = |row: &Row| {
             arena.reset();
-            if matches(slot, fields, row, &arena) {
-                members.row(row);
+            if !matches(slot, fields, row, &arena) {
+                return true;
             }
-            members.rows >= rows_max || members.len_bytes() >= bytes_max
+            let is_full = members.rows > 0 && members.len_bytes() + row.json.len() >= bytes_max;
+            if is_full || members.rows >= rows_max {
+                return false;
+            }
+            members.row(row);
+            true
         };
-        while let Some(row) = self.recent.pop_front() {
-            if full(&row) {
-                break;
-            }
+        while self.recent.front().is_some_and(|row| add(row)) {
+            self.recent.pop_front();
         }
-        self.remember(ring)?;
-        let mut looked_at = 0;
         let mut more = !self.recent.is_empty();
+        let mut looked_at = 0;
         while let Some(prefix) = self.prefixes.front().filter(|_| !more) {
-            let mut rows = merged(table, &self.undo, prefix, self.after.as_deref());
-            let stopped_at = rows.find_map(|(key, row)| {
+            let mut passed = None;
+            for (key, row) in merged(table, &self.undo, prefix, self.after.as_deref()) {
+                more = looked_at >= LOOKED_AT_MAX || !row.is_none_or(&mut add);
+                if more {
+                    break;
+                }
                 looked_at += 1;
-                (row.is_some_and(&mut full) || looked_at >= LOOKED_AT_MAX).then(|| key.into())
-            });
-            drop(rows);
-            more = stopped_at.is_some();
-            self.after = stopped_at;
-            if !more {
+                passed = Some(key);
+            }
+            let passed: Option<Box<[u8]>> = passed.map(Into::into);
+            if more {
+                self.after = passed.or(self.after.take());
+            } else {
+                self.after = None;
                 self.prefixes.pop_front();
             }
         }

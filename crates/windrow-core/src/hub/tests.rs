@@ -483,6 +483,27 @@ fn a_sequence_keeps_order_and_its_last_rows() {
 }
 
 #[test]
+fn a_piece_says_more_only_when_there_is_more_and_a_large_row_comes_alone() {
+    let mut world = World::new(1 << 20);
+    world.commit(&[(0, 0, Some(1)), (1, 0, Some(1)), (2, 0, Some(3)), (3, 0, Some(1)), (4, 0, Some(3))]);
+    let mut watch = world.channel.watch(rule(3), Tick::Now).unwrap();
+    let mut pieces = |bytes_max: usize, rows_max: usize| {
+        let (mut cursor, _) = world.channel.snapshot(&mut watch);
+        let mut all = Vec::new();
+        loop {
+            let piece = world.channel.piece(&watch, &mut cursor, bytes_max, rows_max).unwrap();
+            all.push((piece.count, piece.more));
+            if !piece.more {
+                return all;
+            }
+        }
+    };
+    assert_eq!(pieces(1_000, 2), [(2, false)], "rows that do not match are not more");
+    assert_eq!(pieces(1_000, 1), [(1, true), (1, false)]);
+    assert_eq!(pieces(10, 10), [(1, true), (1, false)], "each is larger than a piece");
+}
+
+#[test]
 fn a_watcher_that_was_passed_is_lost_and_can_be_told_how_much_it_missed() {
     let mut channel = Channel::new(ChannelOptions { is_table: false, windowed: false, ..options(1_000) });
     channel.begin(1, [(0, 0)]);

@@ -60,8 +60,10 @@ enum Found {
 /// What one record did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Applied {
-    /// It was a row, its end, or nothing for this channel.
-    Good,
+    /// It was a row or its end.
+    Changed,
+    /// It was nothing for this channel.
+    Nothing,
     /// It could not be read.
     Bad,
 }
@@ -115,10 +117,10 @@ impl Rows {
         match found {
             Found::Row => channel.apply(place, key, Some(row), window_end_ms(record, kind))?,
             Found::End => channel.apply(place, key, None, None)?,
-            Found::Nothing => {}
+            Found::Nothing => return Ok(Applied::Nothing),
             Found::Bad => return Ok(Applied::Bad),
         }
-        Ok(Applied::Good)
+        Ok(Applied::Changed)
     }
 }
 

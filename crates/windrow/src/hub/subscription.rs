@@ -308,7 +308,7 @@ impl Subscription {
             rows_max.max(1),
         );
         match piece {
-            Ok(piece) if piece.more && piece.count == 0 => None,
+            Ok(piece) if piece.more && piece.count == 0 && rows_max > 0 => None,
             Ok(piece) => {
                 Some(Ok(LimitedPiece { rows: piece.rows, count: piece.count, more: piece.more, at }))
             }
@@ -414,5 +414,6 @@ impl Drop for Subscription {
     }
 }
 
-/// Bytes of one piece of a snapshot, so that a message with its head and tail stays within 256 KiB.
-const PIECE_MAX_BYTES: usize = STEP_MAX_BYTES - (16 << 10);
+/// Bytes of one piece of a snapshot: with its head (names of the channel and its key) and its tail (a position of at most
+/// 1 KiB) a message stays within 256 KiB.
+const PIECE_MAX_BYTES: usize = STEP_MAX_BYTES - (4 << 10);

@@ -157,6 +157,8 @@ async fn a_snapshot_call_has_a_limit_and_a_position() {
     let some = world.hub.snapshot("likes", None, 10).await.unwrap();
     let listed: Vec<Json> = serde_json::from_slice(&some.rows).unwrap();
     assert_eq!((listed.len(), some.more), (10, true));
+    let none = world.hub.snapshot("likes", None, 0).await.unwrap();
+    assert_eq!((&none.rows[..], none.more), (&b"[]"[..], true));
     let one = world.hub.snapshot("likes", Some("id = 'a007'"), 10).await.unwrap();
     let listed: Vec<Json> = serde_json::from_slice(&one.rows).unwrap();
     assert_eq!((listed, one.more), (vec![super::world::likes("a007", 0, 7)], false));
