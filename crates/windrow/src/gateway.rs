@@ -24,10 +24,12 @@ use crate::{
 };
 
 mod accept;
+mod files;
 mod origin;
 mod seats;
 
 pub use self::accept::Connection;
+pub(crate) use self::files::allow_open_files;
 
 /// All listeners of this process, serving.
 pub struct Gateways {
@@ -59,6 +61,7 @@ impl Gateways {
         log: &Arc<dyn Log>,
         stats: &Arc<Stats>,
     ) -> Result<Self, BindError> {
+        files::prepare(config.limits.connections_max.saturating_mul(config.listeners.len()));
         let mut bound = Vec::with_capacity(config.listeners.len());
         for listener in config.listeners.values() {
             bound.push((listener, bind(listener).await?));

@@ -90,16 +90,5 @@ pub(super) fn write_pieces(socket: &TcpStream, pieces: &[io::IoSlice<'_>]) -> io
 
 /// Lets this process open as many sockets as it may at all.
 pub(super) fn raise_open_files() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls only read or write `limit`.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        limit.rlim_cur = limit.rlim_max;
-        match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
-            0 => Ok(limit.rlim_cur),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
+    crate::gateway::allow_open_files()
 }

@@ -409,3 +409,25 @@ fn a_file_that_is_not_there_names_the_ways_out() {
           hint: name another with --config, let `windrow init TOPIC` write one, or try `windrow demo`"#]]
     .assert_eq(&errors[0].to_string());
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    /// However a file is mangled, the answer is a configuration or mistakes, each with a place in it.
+    #[test]
+    fn no_text_breaks_the_reader(cut in 0..2_000_usize, length in 0..40_usize, insert in "[ -~\n\\[\\]\"'{}=.$é]{0,12}") {
+        let whole = include_str!("../cli/demo/windrow.toml");
+        let boundary = |at: usize| (0..=at.min(whole.len())).rev().find(|i| whole.is_char_boundary(*i)).unwrap_or(0);
+        let (from, to) = (boundary(cut), boundary(cut + length));
+        let text = format!("{}{insert}{}", &whole[..from], &whole[to..]);
+        match parse(&text, "w.toml", &Variables::default()) {
+            Ok(config) => drop(plan(&config, "w.toml", &text)),
+            Err(errors) => {
+                proptest::prop_assert!(!errors.is_empty());
+                for error in errors {
+                    proptest::prop_assert!(error.line >= 1 && error.line <= text.matches('\n').count() + 1, "{error}");
+                }
+            }
+        }
+    }
+}
