@@ -301,12 +301,8 @@ impl Subscription {
             return Some(Ok(LimitedPiece { rows, count: 0, more: false, at: None }));
         };
         let at = reading.at.clone();
-        let piece = self.room.lock().channel.piece(
-            &self.watch,
-            &mut reading.cursor,
-            PIECE_MAX_BYTES,
-            rows_max.max(1),
-        );
+        let piece =
+            self.room.lock().channel.piece(&self.watch, &mut reading.cursor, PIECE_MAX_BYTES, rows_max);
         match piece {
             Ok(piece) if piece.more && piece.count == 0 && rows_max > 0 => None,
             Ok(piece) => {

@@ -195,7 +195,7 @@ async fn a_large_snapshot_comes_in_pieces_and_only_the_last_has_a_position() {
         message = client.hear().await;
     }
     assert_eq!(count, 6_000);
-    assert!(pieces >= 3, "{pieces}");
+    assert!(pieces >= 2, "{pieces}");
 }
 
 #[tokio::test]
