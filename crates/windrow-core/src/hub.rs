@@ -128,7 +128,7 @@ impl Channel {
         }
     }
 
-    /// Says what is read: the [`stable_hash`] of the topic's name and id, and where each partition begins.
+    /// Says what is read: the [`stable_hash`](crate::position::stable_hash) of the topic's name and id, and where each partition begins.
     pub fn begin(&mut self, epoch: u64, partitions: impl IntoIterator<Item = (i32, i64)>) {
         self.epoch = epoch;
         partitions.into_iter().for_each(|(partition, offset)| self.partition(partition, offset));

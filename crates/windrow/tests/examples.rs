@@ -1,5 +1,7 @@
 //! Every example's configuration, and README's, loads and plans, with nothing set in the environment but what its README names.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
+
 use std::{path::PathBuf, sync::Arc};
 
 use windrow::config::{self, Config, Variables};

@@ -2,6 +2,8 @@
 //!
 //! The Kafka half needs `WINDROW_TEST_KAFKA=host:port`; without it, it fails and says so.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
+
 #[path = "log_conformance/bed.rs"]
 mod bed;
 #[path = "log_conformance/bounds.rs"]
