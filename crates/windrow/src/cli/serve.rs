@@ -71,6 +71,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let input = args.stdin.as_ref().map(|stream| Input::start(publisher(&pipeline, config), stream.clone()));
     let ended = work(&mut pipeline, input, args.until_end, stop.asked()).await;
     stop.hurry();
+    tracing::info!("draining");
     let drained = pipeline.drain().await;
     ended?;
     drained.map_err(Failure::Failed)

@@ -128,7 +128,7 @@ impl Tail {
 
     async fn connection(&mut self, was_connected: &mut bool) -> Ended {
         let connected =
-            connect_async(&self.url).await.with_context(|| format!("cannot connect to {}", self.url));
+            connect_async(&self.url).await.map_err(|e| anyhow!("cannot connect to {}: {e}", self.url));
         let mut socket = match connected {
             Ok((socket, _)) => socket,
             Err(error) => return Ended::Again(None, error),
