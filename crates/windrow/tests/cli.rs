@@ -439,3 +439,18 @@ fn the_demo_says_what_to_open_and_stops_by_itself() {
     assert!(row["clicks"].as_i64() > Some(0), "{row}");
     demo.line("stopping");
 }
+
+#[test]
+fn a_server_without_its_kafka_waits_and_says_why_it_is_not_ready() {
+    // Nobody listens on the discard port.
+    let kafka = "[log]\nkind = \"kafka\"\nbootstrap_servers = \"127.0.0.1:9\"\n";
+    let desk = Desk::with(&format!("{GOOD}{kafka}[listeners.main]\nbind = \"127.0.0.1:0\"\n"));
+    let server = Running::start(desk.command(&["serve", "--log-format", "json"]));
+    let line: serde_json::Value = serde_json::from_str(&server.line("\"address\"")).unwrap();
+    let mut socket = std::net::TcpStream::connect(line["address"].as_str().unwrap()).unwrap();
+    socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut socket, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"log\":\""), "{answer}");
+    assert_eq!(server.terminate(), Some(0));
+}
