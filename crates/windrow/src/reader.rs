@@ -5,7 +5,8 @@
 //! **Before** this file: `log`. **After** it: `hub`.
 //!
 //! Views are read always, from the earliest offset, because their topic is their table. Streams are read from the first
-//! subscriber on: from the earliest as a table (`latest_by`), else from `keep` records before the end.
+//! subscriber on: from the earliest as a table (`latest_by`), else from `keep` records before the end. One whose topic does
+//! not exist yet is served as empty, and read from its first record on.
 //!
 //! **Invariant:** one task per channel; it retries for ever, with a pause, and says why in `/readyz`; it never skips in
 //! silence. **Not here:** what records mean (`hub::rows`).
@@ -37,30 +38,42 @@ const CHECK_EVERY: Duration = Duration::from_secs(30);
 /// Reads one channel until the process ends.
 pub(crate) async fn run(log: Arc<dyn Log>, room: Arc<Room>, stats: Arc<Stats>) {
     let (Some(topic), Some(mut rows)) = (topic(&room.spec.source), Rows::new(&room.spec)) else { return };
-    if !matches!(room.spec.source, Source::View { .. }) {
+    if !is_view(&room) {
         room.wanted.notified().await;
     }
     let name = format!("channel {}", room.spec.name);
-    stats.trouble(&name, "is still being read");
-    let mut targets = None;
+    if is_view(&room) {
+        stats.trouble(&name, "is still being read");
+    }
+    let (mut targets, mut told) = (None, String::new());
     loop {
         let trouble = match read(&log, &room, &topic, &mut rows, &mut targets, (&stats, &name)).await {
             Ok(never) => match never {},
             Err(e) => e,
         };
-        stats.trouble(&name, trouble.to_string());
+        let is_missing = matches!(trouble, LogError::UnknownTopic(_));
+        if !is_missing || is_view(&room) {
+            stats.trouble(&name, trouble.to_string());
+        }
         if let LogError::Fatal(_) | LogError::Corrupt { .. } = trouble {
             tracing::error!("{name}: {trouble}");
             room.refuse(Fault::new("not_ready", format!("{name} cannot be read: {trouble}")));
             return;
         }
-        match trouble {
-            // A new view: its engine makes the topic.
-            LogError::UnknownTopic(_) => tracing::info!("{name}: {trouble}; waiting for it"),
-            _ => tracing::warn!("{name}: {trouble}; trying again"),
+        if told != trouble.to_string() {
+            told = trouble.to_string();
+            match is_missing {
+                // A new view: its engine makes the topic.
+                true => tracing::info!("{name}: {told}; waiting for it"),
+                false => tracing::warn!("{name}: {told}; trying again"),
+            }
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
+}
+
+fn is_view(room: &Room) -> bool {
+    matches!(room.spec.source, Source::View { .. })
 }
 
 fn topic(source: &Source) -> Option<Arc<str>> {
@@ -83,12 +96,20 @@ async fn read(
     targets: &mut Targets,
     (stats, name): (&Stats, &str),
 ) -> Result<std::convert::Infallible> {
-    let info = log.topic(topic).await?.ok_or_else(|| LogError::UnknownTopic(topic.clone()))?;
+    let Some(info) = log.topic(topic).await? else {
+        if !is_view(room) {
+            // A stream that nobody has written to is empty, not away: clients may wait for its first record.
+            room.go_live();
+            stats.fine(name);
+        }
+        return Err(LogError::UnknownTopic(topic.clone()));
+    };
     let tps: Vec<Tp> = (0..info.partitions).map(|p| Tp::new(topic.clone(), p)).collect();
     let ends = log.ends(&tps).await?;
     if targets.is_none() {
-        let starts = ends.iter().map(|ends| start(&room.spec.source, *ends));
-        room.begin(epoch(&info), (0..).zip(starts));
+        let was_missing = room.lock().channel.is_live();
+        let start = |ends: &Ends| if was_missing { ends.earliest } else { start(&room.spec.source, *ends) };
+        room.begin(epoch(&info), (0..).zip(ends.iter().map(start)));
         *targets = Some((0..).zip(ends.iter().map(|ends| ends.high_watermark)).collect());
     }
     let mut reader = log.reader(ReaderOptions::default()).await?;

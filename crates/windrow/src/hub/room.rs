@@ -111,6 +111,8 @@ impl Room {
     pub(crate) fn begin(&self, epoch: u64, partitions: impl IntoIterator<Item = (i32, i64)>) {
         let mut state = self.state.lock();
         state.channel.begin(epoch, partitions);
+        let nothing_changed = state.channel.commit();
+        debug_assert!(nothing_changed.is_empty());
     }
 
     /// Applies changes as one commit and tells their watchers.

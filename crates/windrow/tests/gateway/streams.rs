@@ -90,3 +90,21 @@ async fn a_stream_resumes_without_a_hole() {
     let rows = client.hear().await["rows"].clone();
     assert_eq!((&rows[0]["video"], &rows[1]["video"]), (&json!("b"), &json!("c")));
 }
+
+#[tokio::test]
+async fn a_stream_that_nobody_has_written_to_is_empty_and_then_misses_nothing() {
+    let mut world = World::with(Limits::default(), |channels| {
+        let mut plan = stream_plan(&[], 0);
+        let mut spec = (*plan.spec).clone();
+        spec.topic = "later".into();
+        plan.spec = spec.into();
+        channels[1] = ChannelSpec::stream(&plan);
+    })
+    .await;
+    let mut client = world.client().await;
+    assert_eq!(client.ask(json!({"subscribe": "clicks", "as": 1})).await["snapshot"], json!([]));
+    world.create("later", false).await;
+    world.click_to("later", &[(None, Some(r#"{"video":"first"}"#))]).await;
+    let rows = client.hear().await["rows"].clone();
+    assert_eq!((&rows[0]["video"], &rows[0]["_offset"]), (&json!("first"), &json!(0)));
+}

@@ -29,6 +29,7 @@ use windrow_core::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct World {
+    log: Arc<dyn Log>,
     pub(crate) hub: Hub,
     pub(crate) stats: Arc<Stats>,
     address: SocketAddr,
@@ -53,15 +54,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let log: Arc<dyn Log> = EmbeddedLog::open(directory.path(), Sync::Never).unwrap();
         for (name, compact) in [("app.likes", true), ("video_clicks", false)] {
-            let topic = TopicSpec {
-                name: name.into(),
-                partitions: 2,
-                replication: 1,
-                compact,
-                retention: None,
-                retention_bytes: None,
-            };
-            log.create_topic(&topic).await.unwrap();
+            log.create_topic(&topic(name, compact)).await.unwrap();
         }
         let mut writer = log.writer(WriterOptions { transactional_id: None }).await.unwrap();
         writer.begin().await.unwrap();
@@ -73,11 +66,16 @@ impl World {
         let hub = Hub::start(log.clone(), channels, &config.limits, stats.clone());
         let gateways = Gateways::bind(&config, &[], &hub, &log, &stats).await.unwrap();
         let address = gateways.addresses()[0].1;
-        Self { hub, stats, address, writer, _gateways: gateways, _directory: directory }
+        Self { log, hub, stats, address, writer, _gateways: gateways, _directory: directory }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Makes a topic later.
+    pub(crate) async fn create(&self, name: &str, compact: bool) {
+        self.log.create_topic(&topic(name, compact)).await.unwrap();
     }
 
     /// The state that dialects share.
@@ -121,8 +119,12 @@ impl World {
 
     /// Writes records of the stream: key, value.
     pub(crate) async fn click(&mut self, clicks: &[(Option<&str>, Option<&str>)]) {
+        self.click_to("video_clicks", clicks).await;
+    }
+
+    pub(crate) async fn click_to(&mut self, topic: &str, clicks: &[(Option<&str>, Option<&str>)]) {
         let records = clicks.iter().map(|(key, value)| Outgoing {
-            topic: "video_clicks".into(),
+            topic: topic.into(),
             partition: 0,
             key: key.map(|key| key.to_owned().into()),
             value: value.map(|value| value.to_owned().into()),
@@ -138,6 +140,11 @@ impl World {
         self.writer.send(records).await.unwrap();
         self.writer.commit().await.unwrap();
     }
+}
+
+fn topic(name: &str, compact: bool) -> TopicSpec {
+    let name = name.into();
+    TopicSpec { name, partitions: 2, replication: 1, compact, retention: None, retention_bytes: None }
 }
 
 fn now_ms() -> i64 {
