@@ -19,7 +19,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
 use windrow_core::{hub::Tick, position::stable_hash};
 
 pub use self::{
@@ -57,6 +60,8 @@ struct Inner {
     rooms: Vec<Arc<Room>>,
     by_name: HashMap<Arc<str>, usize>,
     sessions: Sessions,
+    /// Dropping it ends them.
+    _readers: JoinSet<()>,
     stats: Arc<Stats>,
 }
 
@@ -82,16 +87,18 @@ impl Hub {
     pub fn start(log: Arc<dyn Log>, channels: Vec<ChannelSpec>, limits: &Limits, stats: Arc<Stats>) -> Self {
         let rooms: Vec<_> =
             channels.into_iter().map(|spec| Arc::new(Room::new(spec, limits, &stats))).collect();
+        let mut readers = JoinSet::new();
         for room in &rooms {
             match room.spec.source {
                 Source::Local => local::open(room),
-                _ => drop(tokio::spawn(reader::run(log.clone(), room.clone(), stats.clone()))),
+                _ => drop(readers.spawn(reader::run(log.clone(), room.clone(), stats.clone()))),
             }
         }
         let inner = Arc::new(Inner {
             by_name: rooms.iter().enumerate().map(|(i, room)| (room.spec.name.clone(), i)).collect(),
             rooms,
             sessions: Sessions::default(),
+            _readers: readers,
             stats,
         });
         tokio::spawn(tick(Arc::downgrade(&inner)));
