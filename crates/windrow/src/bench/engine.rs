@@ -29,16 +29,19 @@ pub struct EngineArgs {
     /// Records to fold
     #[arg(long, default_value_t = 2_000_000)]
     pub records: u64,
-    /// Records between two commits
-    #[arg(long, default_value_t = 100_000)]
-    pub commit_every: u64,
+    /// Records between two commits, one measurement each: what comes in 100 ms, and what a worker that is behind gathers
+    #[arg(long, value_delimiter = ',', default_values_t = [100_000, 500_000])]
+    pub commit_every: Vec<u64>,
 }
 
 /// Measures floors and engine on the same batches.
 pub(super) fn run(args: &EngineArgs) -> Result<Report> {
     let plan = setup::plan(&setup::configuration("bench", "clicks", "kind = \"embedded\""))?;
     let batches = data::batches(args.records)?;
-    let figures = vec![scan(&batches)?, decode(&batches, &plan)?, engine(&batches, plan, args.commit_every)?];
+    let mut figures = vec![scan(&batches)?, decode(&batches, &plan)?];
+    for commit_every in &args.commit_every {
+        figures.push(engine(&batches, plan.clone(), *commit_every)?);
+    }
     Ok(Report {
         title: format!(
             "engine: {} JSON records of {} bytes, {} users, count per user in windows of {:?} minutes",
@@ -112,7 +115,7 @@ fn engine(batches: &[Batch], plan: Arc<StreamPlan>, commit_every: u64) -> Result
     let cost = meter.stop()?;
     let bad = task.stats().bad;
     ensure!(bad == 0, "the engine found {bad} of its own records bad");
-    Ok(Figure::new("engine", folded, cost)
+    Ok(Figure::new(format!("engine, commits of {commit_every}"), folded, cost)
         .note("rows", rows)
         .note("journal", format!("{:.1} MB", journal_bytes as f64 / 1e6)))
 }

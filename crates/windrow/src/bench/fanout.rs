@@ -3,7 +3,10 @@
 //! **Floor:** the bare epoll server of `floor_push`, under the same load from the same clients.
 //! **Invariant:** both servers get the same publications; a delivery is one message at one client.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -15,6 +18,9 @@ use super::{
     poll::raise_open_files,
     report::{Figure, Group, Report},
 };
+
+/// How long a server may take until it serves a channel.
+const READY_MAX: Duration = Duration::from_secs(30);
 
 /// Arguments of `bench fanout`.
 #[derive(Debug, Clone, clap::Args)]
@@ -80,7 +86,9 @@ fn windrow(args: &FanoutArgs, core: Option<usize>) -> Result<Served> {
     let config = config.display().to_string();
     let server = Server::start(&["serve", "--config", &config], core)?.listens(port)?;
     let subscribe = Some(r#"{"subscribe":"ticks","as":1,"from":"now"}"#);
-    serve("windrow", &server, &Target { port, subscribe, publish: "/api/streams/ticks" }, args)
+    let target = Target { port, subscribe, publish: "/api/streams/ticks" };
+    answers(&target)?;
+    serve("windrow", &server, &target, args)
 }
 
 fn configuration(port: u16, directory: &str) -> String {
@@ -103,6 +111,18 @@ dialects = ["websocket", "http"]
 channels = ["ticks"]
 "#
     )
+}
+
+/// Waits until a first client can subscribe: a server listens before it has read its log.
+fn answers(target: &Target) -> Result<()> {
+    let deadline = Instant::now() + READY_MAX;
+    loop {
+        match Load::connect(target, 1) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error.context("no client can subscribe")),
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+    }
 }
 
 /// Loads one server with both paces.
