@@ -3,10 +3,7 @@
 //! **Floor:** the bare epoll server of `floor_push`, under the same load from the same clients.
 //! **Invariant:** both servers get the same publications; a delivery is one message at one client.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::{fs, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -18,9 +15,6 @@ use super::{
     poll::raise_open_files,
     report::{Figure, Group, Report},
 };
-
-/// How long a server may take until it serves a channel.
-const READY_MAX: Duration = Duration::from_secs(30);
 
 /// Arguments of `bench fanout`.
 #[derive(Debug, Clone, clap::Args)]
@@ -113,16 +107,10 @@ channels = ["ticks"]
     )
 }
 
-/// Waits until a first client can subscribe: a server listens before it has read its log.
+/// Makes sure that the stream's topic is there: a first message makes it, and a client is only served from it.
 fn answers(target: &Target) -> Result<()> {
-    let deadline = Instant::now() + READY_MAX;
-    loop {
-        match Load::connect(target, 1) {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() > deadline => return Err(error.context("no client can subscribe")),
-            Err(_) => thread::sleep(Duration::from_millis(20)),
-        }
-    }
+    let one = Pace { per_second: 10.0, burst: 1, seconds: 0.1, bytes: 0 };
+    Load::connect(target, 0)?.run(one).map(drop).context("publish a first message")
 }
 
 /// Loads one server with both paces.

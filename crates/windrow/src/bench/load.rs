@@ -111,7 +111,7 @@ impl Load {
         })
     }
 
-    /// Publishes at a pace, waits for the last delivery, and tells what arrived since the last call.
+    /// Publishes at a pace, waits for the last answer and delivery, and tells what arrived since the last call.
     pub(super) fn run(&mut self, pace: Pace) -> Result<Arrived> {
         let from = self.now_ns();
         let step = 1e9 / pace.per_second;
@@ -131,7 +131,8 @@ impl Load {
     fn drain(&mut self) -> Result<Arrived> {
         let wanted = self.sent * self.clients.len() as u64;
         let deadline = Instant::now() + DRAIN_MAX;
-        while self.arrived.deliveries < wanted && Instant::now() < deadline {
+        let busy = |load: &Self| !load.due.is_empty() || load.publishers.iter().any(Publisher::busy);
+        while (busy(self) || self.arrived.deliveries < wanted) && Instant::now() < deadline {
             self.round(Duration::from_millis(20))?;
         }
         self.sent = 0;
