@@ -1,7 +1,8 @@
 //! The floor of talking to Kafka: Produce and Fetch by hand over one blocking socket, record batches walked in place.
 //!
 //! **In** one broker that leads every partition. **Out** acknowledged batches; counted records.
-//! **Invariant:** nothing is done that the protocol does not demand: no metadata, no groups, no CRC on reading, no retries.
+//! **Invariant:** nothing is done that the protocol does not demand: no metadata, no groups, no CRC on reading, no
+//! retries but for a topic just made.
 //! It is a limit to compare with, not a client.
 //!
 //! Source: the Kafka protocol guide; Produce version 7, Fetch version 4.
@@ -9,7 +10,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,6 +18,9 @@ use memchr::{memchr, memmem};
 
 const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
+const UNKNOWN_TOPIC: i16 = 3;
+const NO_LEADER: i16 = 5;
+const NOT_LEADER: i16 = 6;
 /// Bytes before the records of a batch, and where in it some fields are.
 const BATCH_HEADER: usize = 61;
 const BATCH_PREFIX: usize = 12;
@@ -71,14 +75,22 @@ impl Broker {
         // A producer's batch begins at offset 0, which no CRC covers; the broker gives it its place.
         body.extend(0_i64.to_be_bytes());
         body.extend_from_slice(batch.get(8..).context("a batch has no header")?);
-        let mut answer = self.call(PRODUCE, 7, &body)?;
-        answer.i32()?;
-        answer.skip_string()?;
-        answer.i32()?;
-        answer.i32()?;
-        let error = answer.i16()?;
-        ensure!(error == 0, "Kafka answers a produce request with error {error}");
-        Ok(())
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let mut answer = self.call(PRODUCE, 7, &body)?;
+            answer.i32()?;
+            answer.skip_string()?;
+            answer.i32()?;
+            answer.i32()?;
+            match answer.i16()? {
+                0 => return Ok(()),
+                // A topic just made: its leader does not know of it yet.
+                UNKNOWN_TOPIC | NO_LEADER | NOT_LEADER if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                error => bail!("Kafka answers a produce request with error {error}"),
+            }
+        }
     }
 
     /// Reads partitions `0..partitions` from their beginning to their end.
