@@ -1,5 +1,7 @@
 //! Every bench runs to its end, counts what it should, and stands beside its floor. Small runs: figures mean nothing here.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::process::Command;
 
 use serde_json::Value;

@@ -70,6 +70,8 @@ pub(super) struct Load {
     poll: Poll,
     clients: Vec<Client>,
     publishers: Vec<Publisher>,
+    /// The publisher whose turn it was last.
+    turn: usize,
     started: Instant,
     arrived: Arrived,
     sent: u64,
@@ -102,6 +104,7 @@ impl Load {
             poll,
             clients,
             publishers,
+            turn: 0,
             started: Instant::now(),
             arrived: Arrived { deliveries: 0, missing: 0, latencies: Latencies::new() },
             sent: 0,
@@ -143,7 +146,13 @@ impl Load {
 
     /// Sends what is due and takes what arrived.
     fn round(&mut self, longest: Duration) -> Result<()> {
-        for publisher in self.publishers.iter_mut().filter(|p| !p.busy()) {
+        // In turn, so that no connection is idle so long that the server hangs up.
+        for _ in 0..PUBLISHERS {
+            self.turn = (self.turn + 1) % PUBLISHERS;
+            let publisher = &mut self.publishers[self.turn];
+            if publisher.busy() {
+                continue;
+            }
             match self.due.pop_front() {
                 Some(body) => publisher.publish(&body)?,
                 None => break,
