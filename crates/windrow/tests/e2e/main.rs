@@ -1,0 +1,11 @@
+//! The real binary on real parts: both logs, killed, moved, and watched by real clients.
+//!
+//! Kafka's address comes from `WINDROW_TEST_KAFKA`, the table of flights from `WINDROW_TEST_FLIGHTS`; `cargo xtask test`
+//! sets both. Without them the tests that need them fail and say so.
+
+mod client;
+mod flights;
+mod gateways;
+mod process;
+mod topic;
+mod world;

@@ -1,0 +1,116 @@
+//! The binary as a child process: started, asked, killed, waited for.
+//!
+//! **Invariant:** no child outlives its test; every wait has a deadline and tells what the child said when it passes.
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+/// Longest wait for anything a child should do on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+pub(crate) struct Windrow {
+    child: Child,
+    said: Arc<Mutex<String>>,
+}
+
+impl Windrow {
+    /// Starts `windrow ARGUMENTS` with these variables.
+    pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S], variables: &[(&str, String)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windrow"));
+        command.args(arguments).envs(variables.iter().map(|(k, v)| (k, v)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let said = Arc::new(Mutex::new(String::new()));
+        listen(child.stdout.take(), &said);
+        listen(child.stderr.take(), &said);
+        Self { child, said }
+    }
+
+    /// Runs it to its end, which must be a success; returns what it said.
+    pub(crate) fn run<S: AsRef<OsStr>>(arguments: &[S], variables: &[(&str, String)]) -> String {
+        let mut child = Self::start(arguments, variables);
+        let status = child.wait();
+        assert!(status.success(), "it ended with {status}:\n{}", child.said());
+        child.said()
+    }
+
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it still runs after {DEADLINE:?}:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Lets it run for `time`, or to its end if that comes first; tells whether it ended.
+    pub(crate) fn lives_for(&mut self, time: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+
+    /// `kill -9`: no farewell.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM: it should drain and end.
+    pub(crate) fn terminate(&self) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        // SAFETY: plain system call on our own child, which is not reaped yet.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+}
+
+impl Drop for Windrow {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn listen(pipe: Option<impl Read + Send + 'static>, said: &Arc<Mutex<String>>) {
+    let (pipe, said) = (pipe.expect("piped"), said.clone());
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let mut said = said.lock().unwrap();
+            said.push_str(&line);
+            said.push('\n');
+        }
+    });
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What `cargo xtask test` sets up, by name of the variable.
+pub(crate) fn given(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; run `cargo xtask test rust`"))
+}
+
+/// The repository's folder.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
