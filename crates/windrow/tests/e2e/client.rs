@@ -120,7 +120,8 @@ pub(crate) async fn event_stream(
     let read = move || {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\naccept: text/event-stream\r\n\r\n").unwrap();
+        // HTTP/1.0 has no chunks: the body is the events and nothing else.
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: 127.0.0.1:{port}\r\naccept: text/event-stream\r\n\r\n").unwrap();
         let mut table = Table::default();
         for line in BufReader::new(stream).lines() {
             if let Some(data) = line.expect("events until the table pleases").strip_prefix("data:") {

@@ -50,10 +50,8 @@ impl Place {
     }
 
     fn variables(&self) -> Vec<(&'static str, String)> {
-        let mut variables = vec![
-            ("WINDROW_DATA", self.directory().display().to_string()),
-            ("PORT", "0".to_owned()),
-        ];
+        let mut variables =
+            vec![("WINDROW_DATA", self.directory().display().to_string()), ("PORT", "0".to_owned())];
         if let Some(kafka) = &self.kafka {
             variables.extend([("WINDROW_LOG", "kafka".to_owned()), ("KAFKA", kafka.clone())]);
         }
@@ -91,7 +89,8 @@ impl Place {
         let log = self.log().await;
         for view in VIEWS {
             let topic = format!("{}.flights_{view}", self.prefix);
-            let values = read_all(&log, &topic).await.into_iter().map(|(_, value)| value.expect("no tombstone"));
+            let values =
+                read_all(&log, &topic).await.into_iter().map(|(_, value)| value.expect("no tombstone"));
             let mut found: Vec<String> = values.map(|v| canonical(&v)).collect();
             found.sort();
             let wanted = expected(view);
@@ -123,7 +122,8 @@ fn expected(view: &str) -> Vec<String> {
         .output()
         .expect("python3 starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut rows: Vec<String> = output.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(canonical).collect();
+    let mut rows: Vec<String> =
+        output.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(canonical).collect();
     rows.sort();
     rows
 }
@@ -185,7 +185,8 @@ async fn rows_are_exact_when_a_second_process_takes_over_half_way() {
     place.produce();
     let log = place.log().await;
     let mut first = place.serve("one");
-    crate::topic::until(&log, &place.prefix, &format!("{}.flights", place.prefix), 50_000, || first.said()).await;
+    crate::topic::until(&log, &place.prefix, &format!("{}.flights", place.prefix), 50_000, || first.said())
+        .await;
     let mut second = place.serve("two");
     first.terminate();
     assert!(first.wait().success(), "{}", first.said());

@@ -1,16 +1,13 @@
 //! One engine and two gateways on one Kafka: every client of every dialect sees the same rows as the topic.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 use windrow::log::{Log, kafka::KafkaLog};
 
 use crate::{
     client::{Socket, Table, event_stream, get_until},
-    process::{Windrow, free_port, given},
+    process::{DEADLINE, Windrow, free_port, given},
     topic::read_all,
 };
 
@@ -53,7 +50,10 @@ async fn clients_of_two_gateways_see_the_topic() {
     let produce = |count: usize, seed: &str| {
         let count = count.to_string();
         Windrow::run(
-            &["produce", "--kafka", &kafka, "--topic", &topic, "--key", "video", "--count", &count, "--seed", seed],
+            &[
+                "produce", "--kafka", &kafka, "--topic", &topic, "--key", "video", "--count", &count,
+                "--seed", seed,
+            ],
             &[],
         )
     };
@@ -67,7 +67,7 @@ async fn clients_of_two_gateways_see_the_topic() {
     let _engine = start("engine", 0);
     let half = |status: u16, body: &str| status == 200 && sum(body) >= CLICKS as u64 / 2;
     for port in ports {
-        get_until(port, "/api/channels/likes", half).await;
+        get_until(port, "/api/channels/likes?limit=10000", half).await;
     }
 
     let mut first = Socket::subscribe(ports[0], "likes").await;
@@ -79,7 +79,7 @@ async fn clients_of_two_gateways_see_the_topic() {
     }));
     first.until("the snapshot", |table| total(table) >= CLICKS as u64 / 2).await;
     second.until("the snapshot", |table| total(table) >= CLICKS as u64 / 2).await;
-    tokio::task::spawn_blocking(move || watched.recv().unwrap()).await.unwrap();
+    tokio::task::spawn_blocking(move || watched.recv_timeout(DEADLINE).unwrap()).await.unwrap();
 
     produce(CLICKS / 2, "2");
     first.until("all clicks", |table| total(table) == CLICKS as u64).await;
@@ -104,5 +104,8 @@ fn likes(row: &Value) -> (String, (u64, u64)) {
 async fn last_rows(kafka: &str, topic: &str) -> BTreeMap<String, (u64, u64)> {
     let log: Arc<dyn Log> = KafkaLog::connect(&[kafka.to_owned()], &BTreeMap::new()).await.unwrap();
     let records = read_all(&log, topic).await;
-    records.iter().map(|(_, value)| likes(&serde_json::from_slice(value.as_ref().unwrap()).unwrap())).collect()
+    records
+        .iter()
+        .map(|(_, value)| likes(&serde_json::from_slice(value.as_ref().unwrap()).unwrap()))
+        .collect()
 }

@@ -22,7 +22,10 @@ pub(crate) async fn read_all(log: &Arc<dyn Log>, topic: &str) -> Vec<Pair> {
             let answers = tokio::time::timeout(Duration::from_secs(30), reader.next()).await;
             for item in answers.unwrap_or_else(|_| panic!("{tp} stands still at {position}")).unwrap() {
                 for record in item.batches.iter().flat_map(|batch| batch.records_from(item.from)) {
-                    pairs.push((record.key.map(Bytes::copy_from_slice), record.value.map(Bytes::copy_from_slice)));
+                    pairs.push((
+                        record.key.map(Bytes::copy_from_slice),
+                        record.value.map(Bytes::copy_from_slice),
+                    ));
                 }
                 position = item.next;
             }
@@ -32,7 +35,13 @@ pub(crate) async fn read_all(log: &Arc<dyn Log>, topic: &str) -> Vec<Pair> {
 }
 
 /// Waits until the group has committed at least `offset` of partition 0.
-pub(crate) async fn until(log: &Arc<dyn Log>, group: &str, topic: &str, offset: i64, said: impl Fn() -> String) {
+pub(crate) async fn until(
+    log: &Arc<dyn Log>,
+    group: &str,
+    topic: &str,
+    offset: i64,
+    said: impl Fn() -> String,
+) {
     let deadline = tokio::time::Instant::now() + crate::process::DEADLINE;
     let tp = [Tp::new(topic, 0)];
     while log.committed(group, &tp).await.unwrap()[0].unwrap_or(0) < offset {

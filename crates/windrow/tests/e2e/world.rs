@@ -39,9 +39,11 @@ fn serve(config: &tempfile::NamedTempFile) -> Windrow {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kafka_that_is_down_is_told_by_readyz_and_the_process_lives() {
     let (nobody, port) = (free_port(), free_port());
-    let mut process = serve(&config("nobody", &format!("127.0.0.1:{nobody}"), port));
+    let config = config("nobody", &format!("127.0.0.1:{nobody}"), port);
+    let mut process = serve(&config);
     let (_, healthy) = get_until(port, "/healthz", |status, _| status == 200).await;
-    let (_, why) = get_until(port, "/readyz", |status, body| status == 503 && body.contains(&nobody.to_string())).await;
+    let (_, why) =
+        get_until(port, "/readyz", |status, body| status == 503 && body.contains(&nobody.to_string())).await;
     assert!(why.contains("log"), "{healthy} {why}");
     process.terminate();
     assert!(process.wait().success(), "{}", process.said());
@@ -52,7 +54,8 @@ async fn a_missing_topic_is_waited_for_and_read_from_its_beginning() {
     let kafka = given("WINDROW_TEST_KAFKA");
     let app = format!("missing-{}", std::process::id());
     let port = free_port();
-    let mut process = serve(&config(&app, &kafka, port));
+    let config = config(&app, &kafka, port);
+    let mut process = serve(&config);
     let topic = format!("{app}.clicks");
     get_until(port, "/readyz", |status, body| status == 503 && body.contains(&topic)).await;
 
@@ -79,7 +82,8 @@ async fn a_missing_topic_is_waited_for_and_read_from_its_beginning() {
     writer.send(vec![record(0, "a"), record(1, "b"), record(0, "a")]).await.unwrap();
     writer.commit().await.unwrap();
 
-    let done = |status, body: &str| status == 200 && body.contains("\"likes\":2") && body.contains("\"likes\":1");
+    let done =
+        |status, body: &str| status == 200 && body.contains("\"likes\":2") && body.contains("\"likes\":1");
     get_until(port, "/api/channels/likes", done).await;
     get_until(port, "/readyz", |status, _| status == 200).await;
     process.terminate();
