@@ -97,7 +97,9 @@ impl Socket {
     pub(crate) async fn until(&mut self, what: &str, pleases: impl Fn(&Table) -> bool) {
         let read = async {
             while !(self.snapshots > 0 && pleases(&self.table)) {
-                let Message::Text(text) = self.socket.next().await.expect("an open socket").unwrap() else { continue };
+                let Message::Text(text) = self.socket.next().await.expect("an open socket").unwrap() else {
+                    continue;
+                };
                 let frame: Value = serde_json::from_str(&text).unwrap();
                 assert!(frame.get("error").is_none(), "{frame}");
                 self.snapshots += usize::from(frame.get("snapshot").is_some());
@@ -121,7 +123,8 @@ pub(crate) async fn event_stream(
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         // HTTP/1.0 has no chunks: the body is the events and nothing else.
-        write!(stream, "GET {path} HTTP/1.0\r\nhost: 127.0.0.1:{port}\r\naccept: text/event-stream\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: 127.0.0.1:{port}\r\naccept: text/event-stream\r\n\r\n")
+            .unwrap();
         let mut table = Table::default();
         for line in BufReader::new(stream).lines() {
             if let Some(data) = line.expect("events until the table pleases").strip_prefix("data:") {
