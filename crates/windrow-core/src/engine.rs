@@ -38,6 +38,8 @@ use view::{Reading, View};
 /// Bounds of a task.
 #[derive(Debug, Clone)]
 pub struct TaskOptions {
+    /// Largest value of a record; a larger one is bad.
+    pub record_max_bytes: usize,
     /// Largest journal record before compression: half of what the topic takes.
     pub journal_block_max_bytes: usize,
     /// Largest snapshot slice written in one cut.
@@ -51,6 +53,7 @@ pub struct TaskOptions {
 impl Default for TaskOptions {
     fn default() -> Self {
         Self {
+            record_max_bytes: crate::decode::VALUE_MAX_BYTES,
             journal_block_max_bytes: 512 << 10,
             snapshot_slice_max_bytes: 256 << 10,
             snapshot_every_bytes: 8 << 20,
@@ -103,7 +106,7 @@ impl Task {
             View::new(view.clone(), plan.spec.lateness_ms, hasher.clone(), journal)
         });
         let views = views.collect::<Result<Vec<_>, _>>()?;
-        let decoder = Decoder::new(&plan);
+        let decoder = Decoder::new(&plan).with_value_max_bytes(options.record_max_bytes);
         let stats = TaskStats { mistyped: vec![0; decoder.width()], ..TaskStats::default() };
         Ok(Self {
             source: Source { topic, partition },

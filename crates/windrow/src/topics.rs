@@ -40,9 +40,15 @@ pub fn bad(app: &str, stream: &str) -> Topic {
     format!("{app}.{stream}.bad").into()
 }
 
-/// Tells whether a view keeps state and therefore has a channel topic and a journal.
+/// Tells whether a view keeps state and therefore has a channel topic.
 pub fn has_state(view: &ViewPlan) -> bool {
     view.shape != Shape::Stateless
+}
+
+/// Tells whether a view runs in the engine: it keeps state, or it writes a topic. Such a view has a journal, if only for its
+/// position; any other is served straight from the source.
+pub fn runs_in_engine(view: &ViewPlan) -> bool {
+    has_state(view) || view.spec.topic.is_some()
 }
 
 /// One topic with its partition count.
@@ -71,7 +77,7 @@ impl Targets {
         self.source_partitions
     }
 
-    /// Returns the journal topic of a view, when it has one.
+    /// Returns the journal topic of a view, when it runs in the engine.
     pub fn journal(&self, view: usize) -> Option<Topic> {
         self.views.get(view)?.journal.as_ref().map(|(topic, _)| topic.clone())
     }
@@ -145,6 +151,8 @@ async fn ensure_view(log: &dyn Log, app: &str, view: &ViewPlan, partitions: i32)
     let mut targets = ViewTargets::default();
     if has_state(view) {
         targets.channel = Some(ensure_same(log, kept(channel(app, name), partitions, true)).await?);
+    }
+    if runs_in_engine(view) {
         targets.journal = Some(ensure_same(log, kept(journal(app, name), partitions, false)).await?);
     }
     if view.is_windowed() && view.spec.late == LatePolicy::Topic {

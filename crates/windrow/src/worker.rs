@@ -53,6 +53,8 @@ pub struct Shared {
     pub commit_interval: Duration,
     /// Whether commits are transactions.
     pub exactly_once: bool,
+    /// Largest value of a record; a larger one is bad.
+    pub record_max_bytes: usize,
     /// Partitions of bounded streams that are folded and committed to their end.
     pub ended: mpsc::UnboundedSender<Tp>,
 }

@@ -96,9 +96,6 @@ impl Workers {
             streams: start
                 .plans
                 .iter()
-                .filter(|plan| {
-                    plan.views.iter().any(|view| topics::has_state(view) || view.spec.topic.is_some())
-                })
                 .filter_map(|plan| Some((plan.clone(), start.config.streams.get(&*plan.spec.name)?.clone())))
                 .collect(),
             may_create: matches!(start.config.log.kind, LogKind::Embedded { .. }),
@@ -108,6 +105,7 @@ impl Workers {
             static_members: start.config.log.instance_id.is_some(),
             commit_interval: start.config.log.commit_interval,
             exactly_once: start.config.log.exactly_once,
+            record_max_bytes: start.config.limits.record_max_bytes,
             input_complete: start.input_complete.clone(),
             empty_is_end: start.empty_is_end,
             ended,
@@ -153,6 +151,7 @@ struct Crew {
     static_members: bool,
     commit_interval: Duration,
     exactly_once: bool,
+    record_max_bytes: usize,
     input_complete: watch::Receiver<bool>,
     empty_is_end: bool,
     ended: mpsc::UnboundedSender<Tp>,
@@ -168,8 +167,22 @@ impl Crew {
         }
         let mut streams = BTreeMap::new();
         for (plan, config) in &self.streams {
+            let folds = plan.views.iter().any(|view| topics::runs_in_engine(view));
+            if !folds && !self.may_create {
+                // Only gateways read it, and they wait for its topic themselves.
+                continue;
+            }
             let Some(work) = self.prepare(plan, config).await? else { return Ok(()) };
-            streams.insert(plan.spec.topic.clone(), work);
+            if folds && let Some(twin) = streams.insert(plan.spec.topic.clone(), work) {
+                return Err(LogError::Fatal(format!(
+                    "streams {} and {} both read topic {} for views: put their views over one of them",
+                    twin.plan.spec.name, plan.spec.name, plan.spec.topic
+                )));
+            }
+        }
+        if streams.is_empty() {
+            self.stop.cancelled().await;
+            return Ok(());
         }
         let partitions: i32 = streams.values().map(|work| work.targets.source_partitions()).sum();
         let bounded = streams.values().filter(|work| work.plan.spec.until_end);
@@ -223,6 +236,7 @@ impl Crew {
             stats: self.stats,
             commit_interval: self.commit_interval,
             exactly_once: self.exactly_once,
+            record_max_bytes: self.record_max_bytes,
             ended: self.ended,
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

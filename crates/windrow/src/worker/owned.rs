@@ -98,7 +98,14 @@ impl Owned {
     pub(super) fn cut(&mut self, tp: &Tp, now_ms: i64, epoch: &mut Epoch) {
         let cut = self.task.cut(now_ms, &mut self.scratch);
         let targets: &Targets = &self.work.targets;
-        epoch.records.extend(self.scratch.drain(..).filter_map(|record| targets.resolve(record)));
+        for record in self.scratch.drain(..) {
+            let target = record.target;
+            match targets.resolve(record) {
+                Some(record) => epoch.records.push(record),
+                // The plan and the topics disagree: a bug of ours, and never one to keep quiet about.
+                None => tracing::error!(partition = %tp, ?target, "a record has no topic to go to"),
+            }
+        }
         epoch.offsets.push((tp.clone(), cut.next_offset));
         epoch.moved |= cut.next_offset != self.committed;
         self.committed = cut.next_offset;

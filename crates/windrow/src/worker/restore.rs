@@ -21,7 +21,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 pub(super) async fn restore(shared: &Shared, work: &StreamWork, tp: &Tp) -> Result<Owned> {
     let log = &*shared.log;
     let committed = first(log.committed(&shared.app, std::slice::from_ref(tp)).await?)?;
-    let mut task = Task::new(work.plan.clone(), tp.topic.clone(), tp.partition, TaskOptions::default())
+    let options = TaskOptions { record_max_bytes: shared.record_max_bytes, ..TaskOptions::default() };
+    let mut task = Task::new(work.plan.clone(), tp.topic.clone(), tp.partition, options)
         .map_err(|error| fatal(tp, &error.to_string()))?;
     for view in 0..work.plan.views.len() {
         if let Some(topic) = work.targets.journal(view) {

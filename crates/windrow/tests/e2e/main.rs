@@ -9,5 +9,6 @@ mod client;
 mod flights;
 mod gateways;
 mod process;
+mod restart;
 mod topic;
 mod world;
