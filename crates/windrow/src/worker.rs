@@ -280,13 +280,27 @@ impl Worker {
         self.shared.stats.trouble("commit", error.to_string());
         match error {
             LogError::Retry(_) => tokio::time::sleep(RETRY_PAUSE).await,
-            LogError::Fenced(_) => self.committer.reopen(&self.shared, &self.name).await?,
+            LogError::Fenced(_) => self.reopen().await?,
             fatal => return Err(fatal),
         }
         if self.committer.is_busy() {
             let _ = self.committer.returned().await;
         }
-        self.restore_all().await
+        self.restore_all().await?;
+        self.shared.stats.fine("commit");
+        Ok(())
+    }
+
+    async fn reopen(&mut self) -> Result<()> {
+        loop {
+            match self.committer.reopen(&self.shared, &self.name).await {
+                Err(LogError::Retry(why)) => {
+                    self.shared.stats.trouble("commit", why);
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Memory may hold a fold that was aborted: every task starts again from its journal.

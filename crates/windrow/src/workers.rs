@@ -7,10 +7,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot, watch},
@@ -272,13 +274,10 @@ fn spawn(
 ) -> Result<()> {
     let runtime = Handle::current();
     let work = move || {
-        let result = runtime.block_on(async move {
-            let worker = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                worker = Worker::join(shared, name, static_id) => worker?,
-            };
-            worker.run(stop).await
-        });
+        let folding = runtime.block_on(AssertUnwindSafe(fold(shared, name, static_id, stop)).catch_unwind());
+        // A worker that went down in silence would keep its partitions and fold nothing.
+        let result =
+            folding.unwrap_or_else(|_| Err(LogError::Fatal("a worker panicked; the log says where".into())));
         let _ = results.send(result);
     };
     std::thread::Builder::new()
@@ -286,6 +285,33 @@ fn spawn(
         .spawn(work)
         .map_err(|error| LogError::Fatal(format!("a worker's thread could not start: {error}")))?;
     Ok(())
+}
+
+async fn fold(
+    shared: Shared,
+    name: String,
+    static_id: Option<String>,
+    stop: CancellationToken,
+) -> Result<()> {
+    let room = format!("worker {name}");
+    loop {
+        let joined = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            joined = Worker::join(shared.clone(), name.clone(), static_id.clone()) => joined,
+        };
+        match joined {
+            Ok(worker) => {
+                shared.stats.fine(&room);
+                return worker.run(stop).await;
+            }
+            Err(LogError::Retry(why)) => {
+                tracing::warn!(worker = %name, %why, "cannot join yet; trying again");
+                shared.stats.trouble(&room, why);
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
 }
 
 fn check_local(plan: &StreamPlan, partitions: i32) -> Result<()> {
