@@ -29,8 +29,9 @@ use crate::{
     stats::Stats,
 };
 
-/// Pause after trouble: short, because the log has its own back-off.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// First and longest pause after trouble: a new view's topic is there within milliseconds, a log that is away has its own
+/// back-off.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
 /// How often the topic is looked at for new partitions.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
@@ -45,8 +46,9 @@ pub(crate) async fn run(log: Arc<dyn Log>, room: Arc<Room>, stats: Arc<Stats>) {
     if is_view(&room) {
         stats.trouble(&name, "is still being read");
     }
-    let (mut targets, mut told) = (None, String::new());
+    let (mut targets, mut told, mut pause) = (None, String::new(), PAUSES.0);
     loop {
+        let began = Instant::now();
         let trouble = match read(&log, &room, &topic, &mut rows, &mut targets, (&stats, &name)).await {
             Ok(never) => match never {},
             Err(e) => e,
@@ -68,7 +70,12 @@ pub(crate) async fn run(log: Arc<dyn Log>, room: Arc<Room>, stats: Arc<Stats>) {
                 false => tracing::warn!("{name}: {told}; trying again"),
             }
         }
-        tokio::time::sleep(RETRY_PAUSE).await;
+        if began.elapsed() > PAUSES.1 {
+            // It went well for a while: this is new trouble.
+            pause = PAUSES.0;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSES.1);
     }
 }
 
