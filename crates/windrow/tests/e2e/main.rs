@@ -8,6 +8,7 @@
 mod client;
 mod flights;
 mod gateways;
+mod kills;
 mod process;
 mod restart;
 mod topic;
