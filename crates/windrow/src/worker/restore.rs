@@ -2,7 +2,8 @@
 //!
 //! **In** a partition just assigned. **Out** a task whose memory is what the last commit left.
 //! **Invariant:** the journal is read to its high watermark, not its last stable offset: a commit of the former owner whose
-//! marker is still on its way is waited for. Journal and group must agree on the position, or this stops loudly.
+//! marker is still on its way is waited for. Journal and group must agree on the position, or this stops loudly; without
+//! transactions the journal may be ahead of the group, and its views go on where it says.
 
 use std::time::Duration;
 
@@ -30,7 +31,9 @@ pub(super) async fn restore(shared: &Shared, work: &StreamWork, tp: &Tp) -> Resu
         }
     }
     let restored = task.restored().map_err(|error| fatal(tp, &error.to_string()))?;
-    check_agreement(tp, committed, restored)?;
+    if shared.exactly_once {
+        check_agreement(tp, committed, restored)?;
+    }
     let begin = match committed.or(restored) {
         Some(stable) if !task.has_fresh_views() => stable,
         // The beginning of the stream; a view added later reads its own history while the others pass over what they have.
