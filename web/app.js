@@ -15,7 +15,7 @@ import { Line } from "./line.js";
 import { Link } from "./protocol.js";
 import { Rows } from "./rows.js";
 import { ranking, series } from "./series.js";
-import { figures } from "./stats.js";
+import { figures, stopped } from "./stats.js";
 import { Table, sayMore } from "./table.js";
 
 const DRAW_MS = 120;
@@ -60,7 +60,12 @@ function start() {
   addEventListener("online", () => link.connect());
   link.subscribe("_stats", { onFrame: (frame) => page.stats.apply(frame) });
   figureStrip.show(figures([]));
-  setInterval(() => line.live && figureStrip.show(figures(page.stats.values())), FIGURES_MS);
+  setInterval(() => {
+    if (!line.live) return;
+    const rows = page.stats.values();
+    figureStrip.show(figures(rows));
+    line.stopped(stopped(rows));
+  }, FIGURES_MS);
   link.connect();
 }
 

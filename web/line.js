@@ -9,6 +9,7 @@ export class Line {
   #pill = by("link");
   #state = { state: "connecting" };
   #trouble = null;
+  #stopped = null;
   #sinceMs = Date.now();
   #tick = null;
 
@@ -31,6 +32,13 @@ export class Line {
     this.#draw();
   }
 
+  /** Shows which views stopped, or takes it away with `null`: the rest of the page lives on. */
+  stopped(text) {
+    if (text === this.#stopped) return;
+    this.#stopped = text;
+    this.#draw();
+  }
+
   #draw() {
     const { state } = this.#state;
     const text = { live: "live", connecting: "connecting", waiting: "reconnecting", closed: "closed" }[state];
@@ -47,7 +55,7 @@ export class Line {
   #notice() {
     const { state, untilMs, reason } = this.#state;
     if (state === "closed") return `The server refused the connection: ${reason}.`;
-    if (this.live) return this.#trouble;
+    if (this.live) return this.#trouble ?? this.#stopped;
     if (Date.now() - this.#sinceMs < QUIET_MS) return null;
     const seconds = Math.max(1, Math.ceil((untilMs - Date.now()) / 1000));
     const next = state === "waiting" ? `Next try in ${seconds} s.` : "Trying …";

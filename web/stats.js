@@ -17,6 +17,13 @@ export function figures(rows) {
   ];
 }
 
+/** Says which views stopped and why, in one text; null when none did. */
+export function stopped(rows) {
+  const views = rows.filter((row) => row.kind === "view" && row.stopped_why);
+  const says = new Set(views.map((row) => `View ${row.name} has stopped: ${row.stopped_why}`));
+  return says.size > 0 ? [...says].join(" · ") : null;
+}
+
 function total(rows, name) {
   for (const kind of KINDS) {
     const has = rows.filter((row) => row.kind === kind && typeof row[name] === "number");

@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use windrow_core::{
     spec::{Emit, Format, LatePolicy, OnBad, OnFull, StreamSpec, TimeSpec, ViewSpec},
     sql,
+    topics::Topics,
     value::{ColumnType, Datum},
 };
 
@@ -35,7 +36,7 @@ fuzz_target!(|text: &str| {
 fn stream() -> StreamSpec {
     StreamSpec {
         name: "s".into(),
-        topic: "s".into(),
+        topics: Topics::One("s".into()),
         format: Format::Json,
         key_format: Format::Text,
         columns: Vec::new(),
@@ -44,9 +45,11 @@ fn stream() -> StreamSpec {
         max_ahead_ms: 0,
         idle_ms: None,
         on_bad: OnBad::Skip,
+        required: Vec::new(),
         keyed_by: Vec::new(),
         latest_by: Vec::new(),
         keep: 0,
+        row_filter: None,
         until_end: false,
     }
 }

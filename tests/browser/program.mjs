@@ -1,5 +1,5 @@
-// The real program and the real browser. In: WINDROW_BIN, WINDROW_CHROMIUM. Out: a running `windrow demo`, pages that record every
-// complaint. Must stay true: whatever starts here is stopped here, also when a test fails.
+// The real program and the real browser. In: WINDROW_BIN, WINDROW_CHROMIUM. Out: a running `windrow demo`, or an example; pages that record
+// every complaint. Must stay true: whatever starts here is stopped here, also when a test fails.
 
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -21,15 +21,29 @@ const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-ru
 /** Starts `windrow demo`; returns `{url, port, stop}` when it is ready. */
 export async function demo(port) {
   port ??= await freePort();
-  // Its data goes into a folder of ours, so that a demo that is killed leaves nothing behind.
-  const data = await mkdtemp(join(tmpdir(), "windrow-demo-test-"));
-  const options = { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, TMPDIR: data } };
-  const child = spawn(BINARY, ["demo", "--port", String(port), "--no-open"], options);
+  const url = `http://127.0.0.1:${port}/`;
+  return { url, port, stop: await start(["demo", "--port", String(port), "--no-open"], () => ({}), url) };
+}
+
+/** Starts an example on the embedded log, with these settings; returns `{url, inside, stop}` when it is ready. */
+export async function serve(config, settings) {
+  const [port, inside] = [await freePort(), await freePort()];
+  const [url, insideUrl] = [port, inside].map((port) => `http://127.0.0.1:${port}/`);
+  const file = fileURLToPath(new URL(`../../${config}`, import.meta.url));
+  const env = (data) => ({ WINDROW_LOG: "embedded", WINDROW_DATA: join(data, "log"), BIND: "127.0.0.1", PORT: String(port), INSIDE_PORT: String(inside), ...settings });
+  return { url, inside: insideUrl, stop: await start(["serve", "--config", file], env, insideUrl) };
+}
+
+/** Starts the program; returns what stops it when it is ready. */
+async function start(command, settings, url) {
+  // Its data goes into a folder of ours, so that a program that is killed leaves nothing behind.
+  const data = await mkdtemp(join(tmpdir(), "windrow-browser-test-"));
+  const options = { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, TMPDIR: data, ...settings(data) } };
+  const child = spawn(BINARY, command, options);
   let said = "";
   child.stdout.on("data", (data) => (said += data));
   child.stderr.on("data", (data) => (said += data));
   const ended = new Promise((end) => child.once("exit", end).once("error", (error) => end((said += error))));
-  const url = `http://127.0.0.1:${port}/`;
   const stop = async (signal = "SIGTERM") => {
     child.kill(signal);
     await ended;
@@ -37,12 +51,12 @@ export async function demo(port) {
   };
   const ready = async () => (await fetch(`${url}readyz`).catch(() => null))?.status === 200;
   try {
-    await until(ready, READY_MS, () => `windrow demo is not ready; it said:\n${said}`, () => child.exitCode !== null);
+    await until(ready, READY_MS, () => `windrow ${command[0]} is not ready; it said:\n${said}`, () => child.exitCode !== null);
   } catch (error) {
     await stop("SIGKILL");
     throw error;
   }
-  return { url, port, stop };
+  return stop;
 }
 
 /** Asks until the answer is true: a condition with a deadline, never a pause that hopes. */

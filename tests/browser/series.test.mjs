@@ -6,7 +6,7 @@ import { web } from "./web.mjs";
 
 const { KEYS_MAX, ranking, series } = await web("series.js");
 const { additive, condition, roles } = await web("columns.js");
-const { figures } = await web("stats.js");
+const { figures, stopped } = await web("stats.js");
 const { compact, moment, span } = await web("format.js");
 const { read } = await web("address.js");
 
@@ -65,6 +65,12 @@ test("figures add up one kind of row only, and a missing column is no figure", (
   ];
   assert.deepEqual(of(rows), { rate: 12, clients: null, lag: 2, late: 4, bad: 1 });
   assert.deepEqual(of([]), { rate: null, clients: null, lag: null, late: null, bad: null });
+});
+
+test("a view that stopped is said once, with its reason", () => {
+  const view = (name, partition, stopped_why) => ({ kind: "view", name, partition, stopped_why });
+  assert.equal(stopped([view("v", -1), { kind: "node", name: "node", stopped_why: "not a view" }]), null);
+  assert.equal(stopped([view("v", -1, "a row is too large"), view("v", 0, "a row is too large"), view("w", -1)]), "View v has stopped: a row is too large");
 });
 
 test("numbers and times are short", () => {

@@ -10,12 +10,21 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{kafka::Running, root, target};
 
 /// The benches in their usual order, and whether they need Kafka.
-const BENCHES: &[(&str, bool)] = &[("engine", false), ("log", true), ("pipeline", true), ("fanout", false)];
+const BENCHES: &[(&str, bool)] = &[
+    ("engine", false),
+    ("state", true),
+    ("log", true),
+    ("pipeline", true),
+    ("frames", true),
+    ("arrive", true),
+    ("fanout", false),
+    ("connect", false),
+];
 
 /// What `cargo xtask bench` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// engine, log, pipeline, fanout (default: all)
+    /// engine, state, log, pipeline, frames, arrive, fanout, connect (default: all)
     benches: Vec<String>,
     /// Further arguments for each bench, such as `--json`
     #[arg(last = true)]
@@ -27,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for name in &args.benches {
         ensure!(
             BENCHES.iter().any(|(n, _)| n == name),
-            "there is no bench {name}; there are engine, log, pipeline, fanout"
+            "there is no bench {name}; there are engine, state, log, pipeline, frames, arrive, fanout, connect"
         );
     }
     let chosen =

@@ -48,6 +48,11 @@ pub(crate) fn start(port: Option<u16>) -> Result<String> {
     home.ready(&broker)
 }
 
+/// Fetches the jars without starting anything.
+pub(crate) fn fetch() -> Result<()> {
+    jars::fetch(&Home::open()?.path)
+}
+
 /// Stops it and waits for its end; nothing to do is fine.
 pub(crate) fn stop() -> Result<()> {
     let home = Home::open()?;
@@ -204,38 +209,15 @@ impl Home {
     }
 }
 
-/// One node, one copy of everything, few internal partitions, no waiting for members that will not come.
+/// One node, one copy of everything, few internal partitions, no waiting for members that will not come. Tests that kill a broker of
+/// their own start it with the same text.
+const PROPERTIES: &str = include_str!("kafka/server.properties");
+
 fn properties(data: &Path, port: u16, controller_port: u16) -> String {
-    let data = data.display();
-    format!(
-        "process.roles=broker,controller
-node.id=1
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
-controller.listener.names=CONTROLLER
-controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
-log.dirs={data}
-auto.create.topics.enable=false
-default.replication.factor=1
-min.insync.replicas=1
-offsets.topic.num.partitions=4
-offsets.topic.replication.factor=1
-transaction.state.log.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-log.retention.check.interval.ms=1000
-log.cleaner.backoff.ms=1000
-socket.send.buffer.bytes=1048576
-socket.receive.buffer.bytes=1048576
-"
-    )
+    PROPERTIES
+        .replace("{data}", &data.display().to_string())
+        .replace("{port}", &port.to_string())
+        .replace("{controller_port}", &controller_port.to_string())
 }
 
 fn signal(name: &str, pid: u32) {

@@ -10,9 +10,11 @@ use std::{
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod chaos;
 mod deps;
 mod flights;
 mod kafka;
+mod soak;
 mod test;
 mod tidy;
 
@@ -29,6 +31,10 @@ enum Task {
     Test(test::Args),
     /// Every bench of a release build, on a real Kafka
     Bench(bench::Args),
+    /// Three engines on a Kafka that dies too, hurt at random; what comes out must be exact
+    Chaos(chaos::Args),
+    /// The simulation of the engine over many seeds, or one seed step by step
+    Soak(soak::Args),
     /// House rules that rustfmt and clippy cannot check
     Tidy,
     /// A real Apache Kafka on this machine, for tests and benches
@@ -56,6 +62,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Chaos(args) => chaos::run(&args),
+        Task::Soak(args) => soak::run(&args),
         Task::Tidy => tidy::run(&root()),
         Task::Kafka { action } => match action {
             KafkaAction::Start { port } => kafka::start(port).map(|address| println!("{address}")),

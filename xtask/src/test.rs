@@ -19,6 +19,7 @@ use crate::{deps, flights, kafka::Running, root, target, tidy};
 
 mod count;
 mod needs;
+mod socketio;
 mod suite;
 
 use count::Count;
@@ -63,30 +64,37 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "clippy",
         about: "clippy on all targets, warnings are errors",
-        needs: &["cc"],
+        needs: &["cc", "make", "perl"],
         deadline: MINUTE.saturating_mul(12),
         run: clippy,
     },
     Suite {
         name: "doc",
         about: "rustdoc, warnings are errors",
-        needs: &["cc"],
+        needs: &["cc", "make", "perl"],
         deadline: MINUTE.saturating_mul(8),
         run: doc,
     },
     Suite {
         name: "rust",
         about: "unit, property and integration tests, on the embedded log and on a real Kafka",
-        needs: &["cc", "java", "mvn", "python3"],
+        needs: &["cc", "make", "perl", "java", "mvn", "python3"],
         deadline: MINUTE.saturating_mul(25),
         run: rust,
     },
     Suite {
         name: "browser",
         about: "the dashboard's modules in node; the dashboard, WebSocket and EventSource in Chromium",
-        needs: &["cc", "node", "npm", "chromium"],
+        needs: &["cc", "make", "perl", "node", "npm", "chromium"],
         deadline: MINUTE.saturating_mul(12),
         run: browser,
+    },
+    Suite {
+        name: "socketio",
+        about: "real Socket.IO clients of six generations, and both protocols on the bare wire",
+        needs: &["cc", "make", "perl", "node", "npm", "chromium", "python3"],
+        deadline: MINUTE.saturating_mul(12),
+        run: socketio::run,
     },
 ];
 

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+mod guarantees;
 mod links;
 mod rust;
 mod text;
@@ -38,6 +39,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
             Some("md") => found.extend(links::check(path, text, &files)),
             Some("js" | "mjs" | "css" | "html") => found.extend(web::check(path, text)),
             _ => {}
+        }
+        if path == guarantees::PAGE {
+            found.extend(guarantees::check(text, &files));
         }
         breaches.extend(found.into_iter().map(|b| format!("{path}:{}: {}", b.line, b.rule)));
     }

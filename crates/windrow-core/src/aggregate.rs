@@ -100,7 +100,7 @@ impl Column {
             }
             Column::Extreme(want, cells) => {
                 let cell = &mut cells[row];
-                if !matches!(cell, Value::Null) && datum.compare(cell.datum()) != Some(*want) {
+                if !matches!(cell, Value::Null) && order(datum, cell.datum()) != *want {
                     return 0;
                 }
                 let before = heap_bytes(cell);
@@ -117,6 +117,39 @@ impl Column {
                 cells[row].as_ref().is_none_or(|set| !set.contains(datum))
             }
             _ => false,
+        }
+    }
+
+    /// Computes what the result of a cell would be with one more argument folded; `None` = with that one alone.
+    pub(crate) fn result_with<'a>(
+        &'a self,
+        row: Option<usize>,
+        datum: Datum<'a>,
+        arena: &'a Bump,
+    ) -> Datum<'a> {
+        match self {
+            Column::Count(cells) => {
+                count_datum(row.map_or(0, |row| cells[row]) + u64::from(!datum.is_null()))
+            }
+            Column::Sum(cells) => {
+                let mut sum = row.map_or_else(Sum::default, |row| cells[row].clone());
+                sum.add(datum);
+                sum.total(arena)
+            }
+            Column::Avg(cells) => {
+                let (mut sum, count) = row.map_or_else(Default::default, |row| cells[row].clone());
+                sum.add(datum);
+                sum.mean(count + u64::from(sum::is_number(datum)))
+            }
+            Column::Extreme(want, cells) => {
+                let known = row.map_or(Datum::Null, |row| cells[row].datum());
+                let stays = datum.is_null() || (!known.is_null() && order(datum, known) != *want);
+                if stays { known } else { datum }
+            }
+            Column::Distinct(_) => {
+                debug_assert!(false, "no set grows by finals");
+                Datum::Null
+            }
         }
     }
 
@@ -151,6 +184,24 @@ impl Column {
         0
     }
 
+    /// Appends a cell of a row that nothing was folded into.
+    pub(crate) fn encode_nothing(&self, out: &mut Vec<u8>) {
+        match self {
+            Column::Count(_) | Column::Distinct(_) => canon::put_unsigned(0, out),
+            Column::Sum(_) => Sum::Empty.encode(out),
+            Column::Avg(_) => {
+                canon::put_unsigned(0, out);
+                Sum::Empty.encode(out);
+            }
+            Column::Extreme(..) => canon::encode_exactly(Datum::Null, out),
+        }
+    }
+
+    /// Tells whether cells are sets.
+    pub(crate) fn is_set(&self) -> bool {
+        matches!(self, Column::Distinct(_))
+    }
+
     /// Returns how many elements the cell's set has; 0 for scalars.
     pub(crate) fn elements(&self, row: usize) -> usize {
         match self {
@@ -173,6 +224,47 @@ impl Column {
             && let Some(set) = &mut cells[row]
         {
             set.mark_journaled();
+        }
+    }
+
+    /// Adds a cell that other records were folded into; returns by how many bytes the heap grew. `None` = damaged.
+    ///
+    /// - **Shape:** what [`encode`](Self::encode) wrote, of whole cells; any order gives the same.
+    pub(crate) fn merge(&mut self, row: usize, reader: &mut Reader<'_>) -> Option<isize> {
+        Some(match self {
+            Column::Count(cells) => {
+                cells[row] = cells[row].saturating_add(reader.unsigned()?);
+                0
+            }
+            Column::Distinct(cells) => {
+                let added = reader.len()?;
+                let mut grown = 0;
+                for _ in 0..added {
+                    grown += cells[row].get_or_insert_default().insert_bytes(reader.skip_value()?);
+                }
+                grown
+            }
+            Column::Sum(cells) => cells[row].merge(&Sum::decode(reader)?),
+            Column::Avg(cells) => {
+                let (sum, count) = &mut cells[row];
+                *count = count.saturating_add(reader.unsigned()?);
+                sum.merge(&Sum::decode(reader)?)
+            }
+            Column::Extreme(..) => {
+                let value = reader.value()?;
+                self.fold(row, value.datum())
+            }
+        })
+    }
+
+    /// Tells whether a set of the other column has elements that the cell's lacks.
+    pub(crate) fn lacks(&self, row: usize, other: &Column, other_row: usize) -> bool {
+        match (self, other) {
+            (Column::Distinct(cells), Column::Distinct(others)) => {
+                let Some(other) = &others[other_row] else { return false };
+                cells[row].as_ref().map_or(!other.is_empty(), |set| set.lacks(other))
+            }
+            _ => false,
         }
     }
 
@@ -202,6 +294,19 @@ impl Column {
         }
         Some(0)
     }
+}
+
+/// Orders any two values: those that never compare by their kind, so that it does not matter which came first.
+fn order(a: Datum<'_>, b: Datum<'_>) -> Ordering {
+    let kind = |datum: Datum<'_>| match datum {
+        Datum::Null => 0,
+        Datum::Bool(_) => 1,
+        Datum::Int(_) | Datum::Wide(_) | Datum::Float(_) | Datum::Timestamp(_) => 2,
+        Datum::Text(_) => 3,
+        Datum::Json(_) => 4,
+        Datum::Bytes(_) => 5,
+    };
+    a.compare(b).unwrap_or_else(|| kind(a).cmp(&kind(b)))
 }
 
 fn replace_sum(cell: &mut Sum, reader: &mut Reader<'_>) -> Option<isize> {

@@ -2,26 +2,37 @@
 //!
 //! **In** a record of a batch, with its topic and partition. **Out** one [`Datum`] per planned column, borrowed from the
 //! record or the arena, and the event time.
-//! **Before** this file: `batch`, `scan`. **After** it: `expr` and `engine`.
+//! **Before** this file: `batch`, `scan`, `avro`, `protobuf`, `csv`. **After** it: `expr` and `engine`.
 //! **Invariant:** a bad record never stops anything: it is one [`BadReason`], and the row is to be ignored then.
 //! **Not here:** what is done about bad records (`engine`), lateness (`engine`).
+
+use std::sync::Arc;
 
 use bumpalo::Bump;
 
 use crate::{
+    avro,
     batch::Record,
     plan::{SourceColumn, StreamPlan},
+    protobuf,
+    registry::Frame,
     scan::{self, Fields, Token},
-    spec::{Format, StreamSpec, TimeSpec, TimeUnit},
+    spec::{Format, KEY_PREFIX, StreamSpec, TimeSpec, TimeUnit},
     value::{ColumnType, Datum},
 };
 
 mod bad;
 mod columns;
+mod csv;
+mod row;
 mod time;
+mod writers;
 
 pub use bad::BadReason;
 use columns::Source;
+use csv::CsvReader;
+pub use row::{write_key, write_members};
+use writers::Writers;
 
 /// First accepted event time: 0001-01-01T00:00:00Z. Times before 1970 are as good as any other.
 pub const TS_MS_MIN: i64 = -62_135_596_800_000;
@@ -38,7 +49,8 @@ pub struct Decoder {
     format: Format,
     key_format: Format,
     columns: Vec<Column>,
-    fields: Fields,
+    value: Reader,
+    key: Reader,
     time: Time,
     max_ahead_ms: i64,
     table: bool,
@@ -49,6 +61,38 @@ pub struct Decoder {
 struct Column {
     source: Source,
     ty: Option<ColumnType>,
+    /// Without a value of it the record is bad.
+    required: bool,
+}
+
+/// How wanted names are read out of a value or a key.
+#[derive(Debug, Clone)]
+enum Reader {
+    /// It has none.
+    Bytes,
+    /// It has none, and must be UTF-8.
+    Text,
+    Json(Fields),
+    /// The same behind a frame.
+    JsonRegistry(Fields),
+    Csv(CsvReader),
+    Avro(avro::Projection),
+    AvroRegistry(Writers<avro::Schema, avro::Projection>),
+    Protobuf(protobuf::Projection),
+    ProtobufRegistry(Writers<protobuf::File, protobuf::Family>),
+}
+
+/// Names that some column needs, and the slot of each.
+#[derive(Default)]
+struct Wanted<'s>(Vec<&'s str>);
+
+impl<'s> Wanted<'s> {
+    fn slot(&mut self, name: &'s str) -> usize {
+        self.0.iter().position(|known| *known == name).unwrap_or_else(|| {
+            self.0.push(name);
+            self.0.len() - 1
+        })
+    }
 }
 
 /// Where the event time comes from.
@@ -66,32 +110,35 @@ impl Decoder {
 
     /// Makes a decoder for any columns of a stream, as a stream's channel needs them.
     pub fn for_columns(spec: &StreamSpec, columns: &[SourceColumn]) -> Self {
-        let mut wanted: Vec<&str> = Vec::new();
-        let mut slot = |name| {
-            wanted.iter().position(|known| *known == name).unwrap_or_else(|| {
-                wanted.push(name);
-                wanted.len() - 1
-            })
-        };
+        let (mut members, mut key_members) = (Wanted::default(), Wanted::default());
         let columns = columns
             .iter()
             .map(|column| {
-                let source =
-                    Source::always(&column.name).unwrap_or_else(|| Source::Member(slot(&*column.name)));
-                Column { source, ty: column.ty }
+                let source = match (Source::always(&column.name), column.name.strip_prefix(KEY_PREFIX)) {
+                    // A datum as a whole has no name.
+                    (Some(Source::Value), _) if spec.format.is_binary() => Source::Member(members.slot("")),
+                    (Some(Source::Key), _) if spec.key_format.is_binary() => {
+                        Source::KeyMember(key_members.slot(""))
+                    }
+                    (Some(always), _) => always,
+                    (None, Some(path)) if spec.key_has_columns() => Source::KeyMember(key_members.slot(path)),
+                    (None, _) => Source::Member(members.slot(&column.name)),
+                };
+                Column { source, ty: column.ty, required: spec.required.contains(&column.name) }
             })
             .collect();
         let time = match &spec.time {
             TimeSpec::Column { column, unit } if Source::always(column) != Some(Source::Timestamp) => {
-                Time::Member { slot: slot(column), unit: *unit }
+                Time::Member { slot: members.slot(column), unit: *unit }
             }
             _ => Time::Record,
         };
         Self {
-            format: spec.format,
-            key_format: spec.key_format,
+            value: Reader::new(&spec.format, &spec.columns, &members),
+            key: Reader::of_key(&spec.key_format, &key_members),
+            format: spec.format.clone(),
+            key_format: spec.key_format.clone(),
             columns,
-            fields: Fields::new(&wanted),
             time,
             max_ahead_ms: spec.max_ahead_ms,
             table: !spec.latest_by.is_empty(),
@@ -131,27 +178,51 @@ impl Decoder {
         if record.key.is_some_and(|key| key.len() > KEY_MAX_BYTES) {
             return Err(BadReason::KeyTooLarge);
         }
+        let key_tokens = self.key.key_tokens(record.key, arena)?;
         let fill = |tokens: &[Token<'a>], time| {
             let time_ms = self.time_ms(time, record, tokens, now_ms, arena)?;
-            let read = Read { decoder: self, tp, record, tokens, arena, time_ms };
+            let read = Read { decoder: self, tp, record, tokens, key_tokens, arena, time_ms };
             for (column, mistyped) in self.columns.iter().zip(mistyped) {
-                row.push(read.column(column).unwrap_or_else(|| {
+                let datum = read.column(column).unwrap_or_else(|| {
                     *mistyped += 1;
                     Datum::Null
-                }));
+                });
+                if column.required && datum.is_null() && record.value.is_some() {
+                    return Err(BadReason::MissingColumn);
+                }
+                row.push(datum);
             }
             Ok(time_ms)
         };
-        match record.value {
-            None if self.table => fill(&[], Time::Record),
-            None => Err(BadReason::NullValue),
-            Some([]) => Err(BadReason::EmptyValue),
-            Some(value) if value.len() > self.value_max_bytes => Err(BadReason::TooLarge),
-            Some(value) if self.format == Format::Json => {
-                self.fields.scan(value, arena, |tokens| fill(tokens, self.time))?
+        let Some(value) = record.value else {
+            // Bytes promise nothing, so that there are none breaks no promise.
+            let may_lack = self.table || matches!(self.value, Reader::Bytes);
+            return if may_lack { fill(&[], Time::Record) } else { Err(BadReason::NullValue) };
+        };
+        if value.len() > self.value_max_bytes {
+            return Err(BadReason::TooLarge);
+        }
+        match &self.value {
+            // A datum may take no bytes: a record of nulls does, and a message of zeros.
+            Reader::Avro(projection) => projection.read(value, arena, |tokens| fill(tokens, self.time))?,
+            Reader::Protobuf(projection) => {
+                projection.read(value, arena, |tokens| fill(tokens, self.time))?
             }
-            Some(value) if std::str::from_utf8(value).is_err() => Err(BadReason::NotUtf8),
-            Some(_) => fill(&[], self.time),
+            Reader::Bytes => fill(&[], self.time),
+            _ if value.is_empty() => Err(BadReason::EmptyValue),
+            Reader::AvroRegistry(writers) => writers.read(value, |projection, datum| {
+                projection.read(datum, arena, |tokens| fill(tokens, self.time))
+            })??,
+            Reader::ProtobufRegistry(writers) => writers.read(value, |family, message| {
+                family.read(message, arena, |tokens| fill(tokens, self.time))
+            })??,
+            Reader::JsonRegistry(fields) => {
+                fields.scan(Frame::split(value)?.1, arena, |tokens| fill(tokens, self.time))?
+            }
+            Reader::Json(fields) => fields.scan(value, arena, |tokens| fill(tokens, self.time))?,
+            Reader::Csv(reader) => reader.read(value, arena, |tokens| fill(tokens, self.time))?,
+            Reader::Text if std::str::from_utf8(value).is_err() => Err(BadReason::NotUtf8),
+            Reader::Text => fill(&[], self.time),
         }
     }
 
@@ -174,6 +245,67 @@ impl Decoder {
     }
 }
 
+impl Reader {
+    fn new(format: &Format, declared: &[(Arc<str>, ColumnType)], wanted: &Wanted<'_>) -> Self {
+        match format {
+            Format::Text => Reader::Text,
+            Format::Bytes => Reader::Bytes,
+            Format::Json => Reader::Json(Fields::new(&wanted.0)),
+            Format::Csv => Reader::Csv(CsvReader::new(declared, &wanted.0)),
+            Format::Avro(schema) => Reader::Avro(avro::Projection::new(schema.clone(), &wanted.0)),
+            Format::Protobuf(schema) => {
+                Reader::Protobuf(protobuf::Projection::new(schema.clone(), &wanted.0))
+            }
+            Format::ProtobufRegistry(registered) => {
+                Reader::ProtobufRegistry(Writers::new(registered.lessons(), &wanted.0, protobuf::Family::new))
+            }
+            Format::JsonRegistry => Reader::JsonRegistry(Fields::new(&wanted.0)),
+            Format::AvroRegistry(registered) => {
+                Reader::AvroRegistry(Writers::new(registered.lessons(), &wanted.0, avro::Projection::new))
+            }
+        }
+    }
+
+    /// A key of JSON is looked into only where some column needs it; a datum is checked always, as values are.
+    fn of_key(format: &Format, wanted: &Wanted<'_>) -> Self {
+        match format {
+            Format::Json if wanted.0.is_empty() => Reader::Text,
+            format => Self::new(format, &[], wanted),
+        }
+    }
+
+    /// Reads the wanted columns of a key: none of a null one, `None` of one that is not what its format says.
+    fn key_tokens<'a>(
+        &self,
+        key: Option<&'a [u8]>,
+        arena: &'a Bump,
+    ) -> Result<Option<&'a [Token<'a>]>, BadReason> {
+        let kept = |tokens: &[Token<'a>]| &*arena.alloc_slice_copy(tokens);
+        match (self, key) {
+            (Reader::Json(fields), Some(key)) => Ok(fields.scan(key, arena, kept).ok()),
+            (Reader::JsonRegistry(fields), Some(key)) => {
+                Ok(Frame::split(key).and_then(|(_, key)| Ok(fields.scan(key, arena, kept)?)).ok())
+            }
+            (Reader::AvroRegistry(writers), Some(key)) => {
+                let read = |projection: &avro::Projection, datum| projection.read(datum, arena, kept);
+                // Of a schema that is of no use the reason says more.
+                writers.read(key, read)?.map(Some).map_err(|_| BadReason::KeyNotAvro)
+            }
+            (Reader::Avro(projection), Some(key)) => {
+                projection.read(key, arena, kept).map(Some).map_err(|_| BadReason::KeyNotAvro)
+            }
+            (Reader::ProtobufRegistry(writers), Some(key)) => {
+                let read = |family: &protobuf::Family, message| family.read(message, arena, kept);
+                writers.read(key, read)?.map(Some).map_err(|_| BadReason::KeyNotProtobuf)
+            }
+            (Reader::Protobuf(projection), Some(key)) => {
+                projection.read(key, arena, kept).map(Some).map_err(|_| BadReason::KeyNotProtobuf)
+            }
+            _ => Ok(Some(&[])),
+        }
+    }
+}
+
 /// What Kafka writes when a record has no timestamp.
 const NO_TIMESTAMP: i64 = -1;
 
@@ -183,6 +315,8 @@ struct Read<'r, 'a> {
     tp: (&'a str, i32),
     record: &'r Record<'a>,
     tokens: &'r [Token<'a>],
+    /// `None` when the key is not what its format says.
+    key_tokens: Option<&'a [Token<'a>]>,
     arena: &'a Bump,
     time_ms: i64,
 }
@@ -207,17 +341,20 @@ impl<'a> Read<'_, 'a> {
                     _ => scan::convert(token, ty, arena),
                 }
             }
+            Source::KeyMember(slot) => {
+                scan::convert(self.key_tokens?.get(slot).copied().unwrap_or_default(), ty, arena)
+            }
             Source::Topic => Some(Datum::Text(self.tp.0)),
             Source::Partition => Some(Datum::Int(i64::from(self.tp.1))),
             Source::Offset => Some(Datum::Int(self.record.offset)),
             Source::Timestamp if self.record.timestamp_ms == NO_TIMESTAMP => Some(Datum::Null),
             Source::Timestamp => Some(Datum::Timestamp(self.record.timestamp_ms)),
             Source::Key => match self.record.key {
-                Some(key) => columns::key(key, self.decoder.key_format, ty, arena),
+                Some(key) => columns::key(key, &self.decoder.key_format, ty, arena),
                 None => Some(Datum::Null),
             },
             Source::Value => match self.record.value {
-                Some(value) => columns::value(value, self.decoder.format, ty),
+                Some(value) => columns::value(value, &self.decoder.format, ty),
                 None => Some(Datum::Null),
             },
             Source::Headers => match columns::headers(self.record, arena) {

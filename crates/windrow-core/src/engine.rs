@@ -1,4 +1,4 @@
-//! The engine: one partition of one stream, with all views over it.
+//! The engine: one partition of one stream, with all views over it; or one partition of a view's partials.
 //!
 //! **In** record batches. **Out** at each cut, everything that changed: rows, tombstones, late and bad records, journal.
 //! **Before** this file: `batch`, `decode`, `expr`. **After** it: `out`, which the worker sends in one transaction.
@@ -7,33 +7,40 @@
 //! records gives the same finals however they are batched, cut and restarted; a (key, window) becomes final exactly once.
 //! **Not here:** topics, transactions, the wall clock (`now_ms` is an argument).
 
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
 use bumpalo::Bump;
 use foldhash::fast::RandomState;
 
 use crate::{
-    batch::{Batch, Record, Records},
-    decode::{BadReason, Decoder},
-    journal::{Journal, JournalError},
+    decode::Decoder,
+    journal::{Journal, JournalError, Part},
     out::OutRecord,
-    plan::StreamPlan,
-    spec::OnBad,
+    plan::{Stage, StreamPlan},
+    watermark::{ENDED_MS, NEVER_MS},
 };
 
 mod close;
 mod cut;
 mod dead;
+mod fold;
+mod full;
 mod keys;
+mod merge;
+mod over;
 mod report;
 mod restore;
 mod rows;
+mod scatter;
+mod sources;
 mod view;
 
 use dead::{DeadLetters, Source};
 use keys::Keys;
 pub use report::{Cut, Sample, SampleKind, SeriesEvent, StopReason, TaskError, TaskStats, ViewStats};
-use view::{Reading, View};
+use scatter::Scatter;
+use sources::Sources;
+use view::{Staged, View};
 
 /// Bounds of a task.
 #[derive(Debug, Clone)]
@@ -62,11 +69,11 @@ impl Default for TaskOptions {
     }
 }
 
-/// One partition of one stream with all its views.
+/// One partition of one stream with all its views, or one partition of the partials of one view.
 ///
-/// The life of a task: [`new`](Self::new), [`restore`](Self::restore) for each journal record, [`restored`](Self::restored),
-/// [`start`](Self::start), then [`fold`](Self::fold) and [`cut`](Self::cut) until it is dropped. A commit that failed
-/// leaves memory ahead of the log: drop the task and restore a new one.
+/// The life of a task: [`new`](Self::new) or [`merge`](Self::merge), [`restore`](Self::restore) for each journal record,
+/// [`restored`](Self::restored), [`start`](Self::start), then [`fold`](Self::fold) and [`cut`](Self::cut) until it is
+/// dropped. A commit that failed leaves memory ahead of the log: drop the task and restore a new one.
 #[derive(Debug)]
 pub struct Task {
     plan: Arc<StreamPlan>,
@@ -75,6 +82,8 @@ pub struct Task {
     decoder: Decoder,
     keys: Keys,
     views: Vec<View>,
+    /// Index in the plan of the first of them.
+    first_view: usize,
     /// Views whose position comes from their journal.
     restored: Vec<bool>,
     /// First offset that the task as a whole has not seen.
@@ -87,34 +96,77 @@ pub struct Task {
     arena: Bump,
 }
 
-/// Records between two clearings of the arena: it then holds what their text needed, not what a whole batch does.
-const ARENA_RECORDS: usize = 1024;
-
 impl Task {
-    /// Makes an empty task.
+    /// Makes an empty task over a partition of a stream.
     ///
+    /// - **Shape:** `stages` and `targets` have one entry per view of the plan; a view in two stages is scattered over that
+    ///   many partitions of its partials topic, the number of others is not looked at.
     /// - **Errors:** options of a view that exclude each other.
     pub fn new(
         plan: Arc<StreamPlan>,
+        stages: &[Stage],
+        targets: &[i32],
         topic: Arc<str>,
         partition: i32,
         options: TaskOptions,
     ) -> Result<Self, TaskError> {
+        debug_assert_eq!((stages.len(), targets.len()), (plan.views.len(), plan.views.len()));
+        let staged = |view: usize| match (stages.get(view), targets.get(view)) {
+            (Some(Stage::Two), Some(targets)) => {
+                Staged::Scatter(Box::new(Scatter::new(*targets, options.journal_block_max_bytes)))
+            }
+            _ => Staged::Local,
+        };
+        let stages = (0..plan.views.len()).map(staged).collect();
+        Self::with(plan, 0, stages, Source { topic, partition }, options)
+    }
+
+    /// Makes an empty task over a partition of the partials of one view: it merges what the partitions `0..sources` of the
+    /// stream bring. Its journal is the view's, its source the partials topic, read from the beginning when nothing was
+    /// committed.
+    ///
+    /// - **Errors:** options of the view that exclude each other.
+    /// - **Limits:** `view_index < plan.views.len()`.
+    pub fn merge(
+        plan: Arc<StreamPlan>,
+        view_index: usize,
+        sources: i32,
+        topic: Arc<str>,
+        partition: i32,
+        options: TaskOptions,
+    ) -> Result<Self, TaskError> {
+        let stages = vec![Staged::Merge(Sources::new(sources))];
+        Self::with(plan, view_index, stages, Source { topic, partition }, options)
+    }
+
+    fn with(
+        plan: Arc<StreamPlan>,
+        first_view: usize,
+        stages: Vec<Staged>,
+        source: Source,
+        options: TaskOptions,
+    ) -> Result<Self, TaskError> {
         let hasher = RandomState::default();
-        let views = plan.views.iter().map(|view| {
-            let journal = Journal::new(view.clone(), options.clone());
-            View::new(view.clone(), plan.spec.lateness_ms, hasher.clone(), journal)
+        let views = plan.views[first_view..].iter().zip(stages).map(|(view, stage)| {
+            let part = match stage {
+                Staged::Local => Part::Local,
+                Staged::Scatter(_) => Part::Scatter,
+                Staged::Merge(_) => Part::Merge,
+            };
+            let journal = Journal::new(view.clone(), part, options.clone());
+            View::new(view.clone(), &plan.spec, hasher.clone(), journal, stage)
         });
         let views = views.collect::<Result<Vec<_>, _>>()?;
         let decoder = Decoder::new(&plan).with_value_max_bytes(options.record_max_bytes);
         let stats = TaskStats { mistyped: vec![0; decoder.width()], ..TaskStats::default() };
         Ok(Self {
-            source: Source { topic, partition },
+            source,
             options,
             decoder,
             keys: Keys::new(&plan, hasher),
             restored: vec![false; views.len()],
             views,
+            first_view,
             next_offset: 0,
             handled_offset: 0,
             bad_letters: DeadLetters::default(),
@@ -136,7 +188,7 @@ impl Task {
     ) -> Result<(), JournalError> {
         // All that counts stands in the value.
         let _ = key;
-        self.views[view].restore(value)
+        self.views[view - self.first_view].restore(value)
     }
 
     /// Ends restoring; returns the lowest next offset of the views that ever committed, `None` when none did.
@@ -166,6 +218,7 @@ impl Task {
     pub fn start(&mut self, offset: i64) {
         for (view, _) in self.views.iter_mut().zip(&self.restored).filter(|(_, restored)| !**restored) {
             view.position = offset;
+            view.cut_position = offset;
         }
         self.next_offset = self.next_offset.max(offset);
     }
@@ -177,86 +230,6 @@ impl Task {
         active.map(|view| view.position).min().unwrap_or(self.next_offset)
     }
 
-    /// Folds the records of one batch that are not folded yet.
-    ///
-    /// - **Errors:** the task cannot go on; drop it, its epoch is half folded.
-    pub fn fold(&mut self, batch: &Batch, now_ms: i64) -> Result<(), StopReason> {
-        if !batch.is_control() {
-            let (plan, source) = (self.plan.clone(), self.source.clone());
-            let mut arena = mem::take(&mut self.arena);
-            let mut records = batch.records_from(self.reading_position());
-            while self.fold_some(&plan, &source, &mut records, now_ms, &arena)? {
-                arena.reset();
-            }
-            arena.reset();
-            self.arena = arena;
-        }
-        self.advance(batch.last_offset() + 1);
-        Ok(())
-    }
-
-    /// Folds the next few records; tells whether there may be more.
-    fn fold_some<'a, 'b: 'a>(
-        &mut self,
-        plan: &'a StreamPlan,
-        source: &'a Source,
-        records: &mut Records<'b>,
-        now_ms: i64,
-        arena: &'a Bump,
-    ) -> Result<bool, StopReason> {
-        let mut row = Vec::with_capacity(self.decoder.width());
-        let tp = (&*source.topic, source.partition);
-        for _ in 0..ARENA_RECORDS {
-            let record: Option<Record<'a>> = records.next();
-            let Some(record) = record else { return Ok(false) };
-            self.stats.records += u64::from(record.offset >= self.handled_offset);
-            let mistyped = &mut self.stats.mistyped;
-            let ts_ms = match self.decoder.decode(tp, &record, now_ms, arena, &mut row, mistyped) {
-                Ok(ts_ms) => ts_ms,
-                Err(reason) => {
-                    self.bad(source, &record, reason)?;
-                    continue;
-                }
-            };
-            self.keys.next();
-            let read = Reading { record: &record, ts_ms, row: &row, arena, source };
-            for (view, plan) in self.views.iter_mut().zip(&plan.views) {
-                if record.offset >= view.position && !view.is_stopped() {
-                    view.accept(plan, &read, &mut self.keys);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    /// Lowest offset that a view still takes.
-    fn reading_position(&self) -> i64 {
-        let going = self.views.iter().filter(|view| view.is_active() && !view.is_stopped());
-        going.map(|view| view.position).min().unwrap_or(self.next_offset)
-    }
-
-    #[cold]
-    fn bad(&mut self, source: &Source, record: &Record<'_>, reason: BadReason) -> Result<(), StopReason> {
-        if record.offset < self.handled_offset {
-            return Ok(());
-        }
-        self.stats.bad += 1;
-        *self.stats.bad_by_reason.entry(reason).or_default() += 1;
-        if self.samples.len() < self.options.samples_max {
-            let (kind, detail) = (SampleKind::Bad(reason), reason.to_string());
-            self.samples.push(Sample { kind, view: None, offset: record.offset, detail });
-        }
-        match self.plan.spec.on_bad {
-            OnBad::Skip => {}
-            OnBad::DeadLetter => self.bad_letters.bad(source, record, reason.label()),
-            OnBad::Stop => {
-                let stream = self.plan.spec.name.clone();
-                return Err(StopReason::Bad { stream, offset: record.offset, reason });
-            }
-        }
-        Ok(())
-    }
-
     /// Moves the position past offsets that hold no records: control batches, aborted and compacted ones.
     pub fn advance(&mut self, next_offset: i64) {
         for view in self.views.iter_mut().filter(|view| !view.is_stopped()) {
@@ -265,9 +238,43 @@ impl Task {
         self.next_offset = self.next_offset.max(next_offset);
     }
 
-    /// Ends a bounded input: the watermark goes to infinity, so every open window closes at the next cut.
+    /// Moves the position back: the log was cut at its end, and other records will have these offsets. What was folded stays.
+    pub fn rewind(&mut self, next_offset: i64) {
+        self.going().for_each(|view| view.position = view.position.min(next_offset));
+        self.next_offset = self.next_offset.min(next_offset);
+        self.handled_offset = self.handled_offset.min(next_offset);
+    }
+
+    /// Moves time on without records: silence. What is lower than the watermark changes nothing; where partials are merged
+    /// it is the sources' time that counts, and nothing happens.
+    pub fn flow_to(&mut self, watermark_ms: i64) {
+        self.going().for_each(|view| view.flow_to(watermark_ms));
+    }
+
+    /// Ends a bounded input: the watermark goes to infinity, so every open window closes at the next cut. Where partials are
+    /// merged nothing happens: that input ends when all its sources have.
     pub fn end(&mut self) {
-        self.views.iter_mut().filter(|view| !view.is_stopped()).for_each(View::end);
+        self.going().for_each(|view| view.flow_to(ENDED_MS));
+    }
+
+    fn going(&mut self) -> impl Iterator<Item = &mut View> {
+        self.views.iter_mut().filter(|view| view.is_active() && !view.is_stopped())
+    }
+
+    /// Returns the watermark of the partition as all its views have it: the lowest of those that go on;
+    /// [`NEVER_MS`] when there is none.
+    pub fn watermark_ms(&self) -> i64 {
+        let going = self.views.iter().filter(|view| view.is_active() && !view.is_stopped());
+        going.map(|view| view.watermark.ms()).min().unwrap_or(NEVER_MS)
+    }
+
+    /// Stops one view at its last cut: what it took since is dropped, the others go on, and [`position`](Self::position) stays
+    /// there until the task is made anew. `why` says the rule and a way out.
+    pub fn stop_view(&mut self, view: usize, why: Arc<str>) {
+        let at = view.checked_sub(self.first_view);
+        if let Some(view) = at.and_then(|at| self.views.get_mut(at)) {
+            view.stop_at_cut(why);
+        }
     }
 
     /// Estimates the bytes that the next cut writes, so that the worker can cut sooner.
@@ -299,8 +306,9 @@ impl Task {
 
     /// Returns the numbers of one view.
     ///
-    /// - **Limits:** `view < plan.views.len()`; zeros otherwise.
+    /// - **Limits:** a view of this task; zeros otherwise.
     pub fn view_stats(&self, view: usize) -> ViewStats {
-        self.views.get(view).map(View::stats).unwrap_or_default()
+        let at = view.checked_sub(self.first_view);
+        at.and_then(|at| self.views.get(at)).map(View::stats).unwrap_or_default()
     }
 }

@@ -21,11 +21,13 @@ mod number;
 mod pattern;
 mod set;
 mod text;
+mod time;
 
 pub(crate) use node::{Comparison, Function, Node, Op, Operator, Step};
 pub(crate) use pattern::Pattern;
 pub(crate) use set::ValueSet;
 pub(crate) use text::parse_timestamp_ms;
+pub(crate) use time::TimeFormat;
 
 /// Deepest expression that is accepted: evaluation and drop recurse about as deep as the expression is written.
 pub const DEPTH_MAX: usize = 64;

@@ -18,6 +18,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
+    block::Cells,
     engine::{SeriesEvent, TaskOptions},
     out::{OutRecord, Place, Target},
     plan::ViewPlan,
@@ -33,6 +34,8 @@ pub(crate) use read::{ClosedWindow, Section};
 use series::Series;
 use write::BlockWriter;
 
+/// A journal of positions alone begins its next series, of one empty slice, after this many bytes: some 2,000 commits.
+const POSITIONS_EVERY_BYTES: u64 = 64 << 10;
 /// First byte of every record.
 const VERSION: u8 = 1;
 
@@ -44,6 +47,40 @@ pub(crate) struct Progress {
     pub(crate) watermark_ms: i64,
     pub(crate) closed_end_ms: i64,
     pub(crate) dropped_end_ms: i64,
+}
+
+/// How far a source partition has come, as a task knows it that merges partials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SourceMark {
+    pub(crate) partition: i32,
+    /// First offset that is not merged.
+    pub(crate) next_offset: i64,
+    pub(crate) watermark_ms: i64,
+    /// The same as records alone say it.
+    pub(crate) data_ms: i64,
+    /// It came when the others had begun, and has not caught up.
+    pub(crate) added: bool,
+    /// The journal has not seen it like this.
+    pub(crate) changed: bool,
+}
+
+/// Which part of a view's aggregation a journal belongs to: they are not the same state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Local,
+    Scatter,
+    Merge,
+}
+
+impl Part {
+    /// What tells the records of one part from those of another. Of a local view it is nothing, as it always was.
+    pub(crate) fn salt(self) -> u64 {
+        match self {
+            Part::Local => 0,
+            Part::Scatter => 0x5363_6174_7465_7231,
+            Part::Merge => 0x4d65_7267_6532_7374,
+        }
+    }
 }
 
 /// What happened to a window since the last cut.
@@ -61,11 +98,31 @@ pub(crate) struct Journal {
     /// Keys of a window that is being closed, of which more are to come.
     pub(crate) closing: Vec<u8>,
     view: Arc<ViewPlan>,
+    part: Part,
     commit: u64,
     progress: Option<Progress>,
     marks: Vec<Mark>,
     series: Series,
     restoring: Restoring,
+}
+
+/// All rows of a view: those of its windows, and what the finals of each key add up to, in a bucket that ends after all windows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowsOf<'a> {
+    pub(crate) buckets: &'a VecDeque<Bucket>,
+    pub(crate) over: Option<&'a Bucket>,
+}
+
+impl<'a> RowsOf<'a> {
+    fn all(self) -> impl Iterator<Item = &'a Bucket> {
+        self.buckets.iter().chain(self.over)
+    }
+
+    /// Returns the first bucket that ends there or later.
+    fn from(self, end_ms: i64) -> Option<&'a Bucket> {
+        let at = self.buckets.partition_point(|bucket| bucket.end_ms < end_ms);
+        self.buckets.get(at).or(self.over)
+    }
 }
 
 /// What one cut writes.
@@ -76,11 +133,15 @@ pub(crate) struct Written {
 }
 
 impl Journal {
-    pub(crate) fn new(view: Arc<ViewPlan>, options: TaskOptions) -> Self {
+    pub(crate) fn new(view: Arc<ViewPlan>, part: Part, mut options: TaskOptions) -> Self {
+        if part == Part::Scatter {
+            options.snapshot_every_bytes = options.snapshot_every_bytes.min(POSITIONS_EVERY_BYTES);
+        }
         Self {
             options,
             closing: Vec::new(),
             view,
+            part,
             commit: 0,
             progress: None,
             marks: Vec::new(),
@@ -119,22 +180,25 @@ impl Journal {
     pub(crate) fn write(
         &mut self,
         progress: Progress,
-        buckets: &VecDeque<Bucket>,
+        rows: RowsOf<'_>,
         retained: &VecDeque<Retained>,
+        sources: &[SourceMark],
     ) -> Written {
         let mut written = Written::default();
         let still = self.progress == Some(progress) && self.marks.is_empty();
-        if still && buckets.iter().all(|bucket| bucket.touched.is_empty()) {
+        let changed = || sources.iter().filter(|mark| mark.changed);
+        if still && changed().next().is_none() && rows.all().all(|bucket| bucket.touched.is_empty()) {
             return written;
         }
         self.commit += 1;
         self.progress = Some(progress);
         let mut writer =
-            BlockWriter::new(self.view.fingerprint, self.commit, self.options.journal_block_max_bytes);
+            BlockWriter::new(self.fingerprint(), self.commit, self.options.journal_block_max_bytes);
         writer.progress(&progress);
-        for bucket in buckets {
+        changed().for_each(|mark| writer.source(mark));
+        for bucket in rows.all() {
             for row in &bucket.touched {
-                writer.row(bucket, *row, true);
+                writer.row(bucket, *row, Cells::Changed);
             }
         }
         for mark in self.marks.drain(..) {
@@ -147,7 +211,7 @@ impl Journal {
         writer.finish_delta();
         self.series.count(writer.records_bytes());
         // Slices show the state after the delta, so they come after it.
-        self.series.write(&self.options, buckets, retained, &mut writer);
+        self.series.write(&self.options, rows, retained, sources, &mut writer);
         let view = self.view.index;
         written.series.extend(self.series.take_began().map(|series| SeriesEvent::Began { view, series }));
         let completed = self.series.take_completed();
@@ -179,13 +243,8 @@ impl Journal {
             return Err(JournalError::Version { view: self.view.spec.name.clone(), version });
         }
         let block = Block::parse(value).ok_or_else(|| self.corrupt("a record cannot be read"))?;
-        if block.fingerprint != self.view.fingerprint {
-            let view = self.view.spec.name.clone();
-            return Err(JournalError::OtherPlan {
-                view,
-                expected: self.view.fingerprint,
-                found: block.fingerprint,
-            });
+        if block.fingerprint != self.fingerprint() {
+            return Err(self.other(block.fingerprint));
         }
         if let Some(commit) = self.restoring.begin(&block) {
             self.commit = commit;
@@ -226,6 +285,21 @@ impl Journal {
         Ok(self.progress)
     }
 
+    /// What the records of this part of this plan carry.
+    fn fingerprint(&self) -> u64 {
+        self.view.fingerprint ^ self.part.salt()
+    }
+
+    fn other(&self, found: u64) -> JournalError {
+        let (view, plan) = (self.view.spec.name.clone(), self.view.fingerprint);
+        let parts = [Part::Local, Part::Scatter, Part::Merge];
+        if parts.iter().any(|part| found == plan ^ part.salt()) {
+            let then = if found == plan { "where its records are" } else { "in two stages" };
+            return JournalError::OtherStage { view, then };
+        }
+        JournalError::OtherPlan { view, expected: self.fingerprint(), found }
+    }
+
     pub(crate) fn corrupt(&self, why: &'static str) -> JournalError {
         JournalError::Corrupt { view: self.view.spec.name.clone(), why }
     }
@@ -259,7 +333,8 @@ pub enum JournalError {
     /// The view's meaning changed since the journal was written.
     #[error(
         "view {view} is not the one its journal was written by (plan {found:016x} then, {expected:016x} now): its state \
-         means something else; take the change back, give the view a new name, or reset it"
+         means something else; take the change back, give the view a new name, or start once with --reset {view} to build it \
+         anew from the stream's history"
     )]
     OtherPlan {
         /// Name of the view.
@@ -268,6 +343,17 @@ pub enum JournalError {
         expected: u64,
         /// Fingerprint in the journal.
         found: u64,
+    },
+    /// Groups were put together in another place when the journal was written.
+    #[error(
+        "view {view} was aggregated {then} when its journal was written, which is no longer so: its stream has another number \
+         of partitions or another keyed_by; take the change back, give the view a new name, or start once with --reset {view}"
+    )]
+    OtherStage {
+        /// Name of the view.
+        view: Arc<str>,
+        /// Where, in words.
+        then: &'static str,
     },
     /// Records are missing at the front, in the middle or at the end.
     #[error("journal of view {view} has a hole: {why}")]

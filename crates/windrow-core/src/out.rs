@@ -14,8 +14,10 @@ pub enum Target {
     User(usize),
     /// `<app>.<view>.late`.
     Late(usize),
-    /// `<app>.<view>.journal`.
+    /// `<app>.<view>.journal`; of a task that scatters the view `<app>.<view>.sources`.
     Journal(usize),
+    /// `<app>.<view>.partials`: what one partition brings to the groups of another task.
+    Partials(usize),
     /// `<app>.<stream>.bad`.
     Bad,
 }

@@ -5,7 +5,8 @@
 //! **Not here:** parsing, evaluation.
 //!
 //! Rows while folding are `&[Datum]`: a *source row* has one slot per `StreamPlan::columns`; an *output row* has one slot
-//! per key, then one per aggregate, then `window_start` and `window_end` (both also for unwindowed views, as NULL).
+//! per key, then one per aggregate, then `window_start` and `window_end` (both also for unwindowed views, as NULL), then one
+//! per aggregate over finals.
 
 use std::sync::Arc;
 
@@ -106,7 +107,10 @@ pub struct ViewPlan {
     pub keys: Vec<OutputColumn>,
     /// Aggregates, over the source row.
     pub aggregates: Vec<AggregateCall>,
-    /// `HAVING`, over the output row.
+    /// Aggregates over the finals of a key, `avg(count(*)) OVER (ORDER BY window_start)`: their arguments are over the output
+    /// row up to `window_end`, none has a filter. Windowed views alone have any.
+    pub over: Vec<AggregateCall>,
+    /// `HAVING`, over the output row up to `window_end`.
     pub having: Option<Expr>,
     /// What is selected, in query order, `window_start` and `window_end` included when the query names them. The engine
     /// appends those that are missing to the channel's rows of windowed views, then `final` and `seq`; rows in the user's
@@ -126,31 +130,44 @@ impl ViewPlan {
     }
 }
 
-/// Tells whether a view may be aggregated where its records are, partition by partition.
-///
-/// - **Errors:** the sentence that says why not, with the ways out.
-pub fn local(stream: &StreamPlan, view: &ViewPlan, partitions: i32) -> Result<(), String> {
-    let slot_of = |name: &Arc<str>| stream.columns.iter().position(|c| c.name == *name);
-    let is_key = |name| slot_of(name).is_some_and(|s| view.keys.iter().any(|k| k.expr.as_slot() == Some(s)));
+/// Where a view's groups are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Where its records are, partition by partition: no group is in two of them.
+    Local,
+    /// Each partition folds its records into partials by group, which a second stage merges.
+    Two,
+}
+
+/// Tells where the groups of a view are put together when its stream has that many partitions.
+pub fn stage(stream: &StreamPlan, view: &ViewPlan, partitions: i32) -> Stage {
     let keyed_by = &stream.spec.keyed_by;
-    if partitions == 1
-        || view.shape == Shape::Stateless
-        || (!keyed_by.is_empty() && keyed_by.iter().all(is_key))
-    {
-        return Ok(());
-    }
+    let keyed = !keyed_by.is_empty() && keyed_by.iter().all(|name| groups_by(stream, view, name));
+    if partitions == 1 || view.shape == Shape::Stateless || keyed { Stage::Local } else { Stage::Two }
+}
+
+/// Says in one sentence why [`stage`] is what it is, and how to make it local if it is not.
+pub fn stage_reason(stream: &StreamPlan, view: &ViewPlan, partitions: i32) -> String {
     let groups = view.keys.iter().map(|k| &*k.name).collect::<Vec<_>>().join(", ");
-    let (name, stream) = (&view.spec.name, &stream.spec.name);
-    Err(match keyed_by.as_slice() {
-        [] => format!(
-            "view {name} groups by ({groups}), but stream {stream} has {partitions} partitions and does not say what its \
-             message key is: records of one group may be in several partitions; if the message key is among the group's \
-             columns, set keyed_by in [streams.{stream}], or give the topic one partition"
+    let keyed = stream.spec.keyed_by.iter().map(|k| &**k).collect::<Vec<_>>().join(", ");
+    let name = &stream.spec.name;
+    match stage(stream, view, partitions) {
+        Stage::Local if view.shape == Shape::Stateless => "it keeps no state".to_owned(),
+        Stage::Local if partitions == 1 => format!("stream {name} has one partition"),
+        Stage::Local => format!("stream {name} is keyed by ({keyed}), which the view groups by"),
+        Stage::Two if keyed.is_empty() => format!(
+            "it groups by ({groups}), but stream {name} has {partitions} partitions and does not say what its message key is: \
+             records of one group may be in several partitions; if the message key is among the group's columns, set \
+             keyed_by in [streams.{name}]"
         ),
-        keyed => format!(
-            "view {name} groups by ({groups}), but the {partitions} partitions of stream {stream} are keyed by ({}): records \
-             of one group may be in several partitions; group by all of these columns, or give the topic one partition",
-            keyed.iter().map(|k| &**k).collect::<Vec<_>>().join(", ")
+        Stage::Two => format!(
+            "it groups by ({groups}), but the {partitions} partitions of stream {name} are keyed by ({keyed}): records of one \
+             group may be in several partitions"
         ),
-    })
+    }
+}
+
+fn groups_by(stream: &StreamPlan, view: &ViewPlan, name: &Arc<str>) -> bool {
+    let slot = stream.columns.iter().position(|column| column.name == *name);
+    slot.is_some_and(|slot| view.keys.iter().any(|key| key.expr.as_slot() == Some(slot)))
 }

@@ -27,7 +27,7 @@ pub struct TopicPosition {
 pub struct Position {
     /// [`stable_hash`] of channel, plan, filter and access values.
     pub question: u64,
-    /// One per topic of the channel, in the channel's order.
+    /// One per topic of the channel, epochs rising.
     pub topics: Vec<TopicPosition>,
 }
 
@@ -46,12 +46,27 @@ pub enum PositionError {
 }
 
 impl Position {
+    /// Returns the next offset of one partition; one that is not in it stands at 0 from now on.
+    pub fn offset_mut(&mut self, (epoch, partition): (u64, i32)) -> &mut i64 {
+        let topic = self.topics.binary_search_by_key(&epoch, |topic| topic.epoch).unwrap_or_else(|place| {
+            self.topics.insert(place, TopicPosition { epoch, offsets: Vec::new() });
+            place
+        });
+        let offsets = &mut self.topics[topic].offsets;
+        let place = offsets.binary_search_by_key(&partition, |(p, _)| *p).unwrap_or_else(|place| {
+            offsets.insert(place, (partition, 0));
+            place
+        });
+        &mut offsets[place].1
+    }
+
     /// Returns the text, or `None` when it would be longer than [`TEXT_MAX_BYTES`].
     pub fn encode(&self) -> Option<String> {
         let mut raw = Vec::with_capacity(64);
         raw.push(VERSION);
         raw.extend_from_slice(&self.question.to_le_bytes());
         put(self.topics.len() as u64, &mut raw);
+        debug_assert!(self.topics.is_sorted_by(|a, b| a.epoch < b.epoch), "epochs rise");
         for topic in &self.topics {
             raw.extend_from_slice(&topic.epoch.to_le_bytes());
             put(topic.offsets.len() as u64, &mut raw);
@@ -97,7 +112,8 @@ fn read(rest: &mut &[u8]) -> Option<Position> {
         });
         Some(TopicPosition { epoch, offsets: offsets.collect::<Option<_>>()? })
     });
-    Some(Position { question, topics: topics.collect::<Option<_>>()? })
+    let topics: Vec<_> = topics.collect::<Option<_>>()?;
+    topics.is_sorted_by(|a, b| a.epoch < b.epoch).then_some(Position { question, topics })
 }
 
 fn word(rest: &mut &[u8]) -> Option<u64> {
@@ -152,10 +168,15 @@ mod tests {
 
     fn positions() -> impl Strategy<Value = Position> {
         let offsets = proptest::collection::btree_map(0..=i32::MAX, 0..=i64::MAX, 0..20);
-        let topic = (any::<u64>(), offsets)
-            .prop_map(|(epoch, o)| TopicPosition { epoch, offsets: o.into_iter().collect() });
-        (any::<u64>(), proptest::collection::vec(topic, 0..3))
-            .prop_map(|(question, topics)| Position { question, topics })
+        let topics = proptest::collection::btree_map(any::<u64>(), offsets, 0..3);
+        let topic = |(epoch, offsets): (_, std::collections::BTreeMap<_, _>)| TopicPosition {
+            epoch,
+            offsets: offsets.into_iter().collect(),
+        };
+        (any::<u64>(), topics).prop_map(move |(question, topics)| Position {
+            question,
+            topics: topics.into_iter().map(topic).collect(),
+        })
     }
 
     proptest! {

@@ -5,16 +5,149 @@
 
 use std::sync::Arc;
 
-use crate::value::ColumnType;
+use crate::{avro, protobuf, registry::Pupil, topics::Topics, value::ColumnType};
 
 /// How the bytes of a key or value become columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
     /// The whole value is one text column, `_value`.
     Text,
+    /// The whole value is one column of bytes, `_value`.
+    Bytes,
     /// The value is a JSON object; its members are the columns.
     Json,
+    /// The value is one record of CSV; its fields are the declared columns, in their order.
+    Csv,
+    /// The value is one bare datum of this schema; its fields are the columns.
+    Avro(Arc<avro::Schema>),
+    /// The value is a frame with a schema's id, then one datum of that schema.
+    AvroRegistry(Arc<avro::Registered>),
+    /// The value is a frame with a schema's id, then a JSON object. It says what it holds by itself.
+    JsonRegistry,
+    /// The value is one message of this schema, its bare bytes; its fields are the columns.
+    Protobuf(Arc<protobuf::Schema>),
+    /// The value is a frame with a schema's id and the place of a message in it, then that message.
+    ProtobufRegistry(Arc<protobuf::Registered>),
 }
+
+/// A column that a schema gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaColumn {
+    /// Its path.
+    pub name: Arc<str>,
+    /// Its type; `None` when it may be of several.
+    pub ty: Option<ColumnType>,
+}
+
+impl Format {
+    /// Returns the name in a configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Format::Text => "text",
+            Format::Bytes => "bytes",
+            Format::Json => "json",
+            Format::Csv => "csv",
+            Format::Avro(_) => "avro",
+            Format::AvroRegistry(_) => "avro-registry",
+            Format::JsonRegistry => "json-registry",
+            Format::Protobuf(_) => "protobuf",
+            Format::ProtobufRegistry(_) => "protobuf-registry",
+        }
+    }
+
+    /// Tells whether a schema says what the columns are, before any record comes.
+    pub fn has_schema(&self) -> bool {
+        self.avro().is_some() || self.protobuf().is_some()
+    }
+
+    /// Returns the columns that the schema gives at its top; empty without one, and for values that are no record.
+    pub fn columns(&self) -> Vec<SchemaColumn> {
+        let of_avro = self.avro().map(|schema| schema.columns());
+        of_avro.or_else(|| self.protobuf().map(|schema| schema.columns())).unwrap_or_default()
+    }
+
+    /// Tells what the schema has behind a path: outer `None` when there is no such column, inner when it may be of several types.
+    pub fn column(&self, path: &str) -> Option<Option<ColumnType>> {
+        match self.avro() {
+            Some(schema) => schema.column(path),
+            None => self.protobuf()?.column(path).map(Some),
+        }
+    }
+
+    /// Tells whether bytes are written in rows as objects that say what they are.
+    pub fn tags_bytes(&self) -> bool {
+        self.avro().is_some_and(|schema| schema.tags_bytes())
+    }
+
+    /// Returns the schema of Avro that the columns come from.
+    fn avro(&self) -> Option<&avro::Schema> {
+        match self {
+            Format::Avro(schema) => Some(schema),
+            Format::AvroRegistry(registered) => registered.reader().map(|schema| &**schema),
+            _ => None,
+        }
+    }
+
+    /// Returns the schema of Protobuf that the columns come from.
+    fn protobuf(&self) -> Option<&protobuf::Schema> {
+        match self {
+            Format::Protobuf(schema) => Some(schema),
+            _ => None,
+        }
+    }
+
+    /// Tells whether a value is no text of any kind: as a whole it is told as JSON.
+    pub fn is_binary(&self) -> bool {
+        matches!(
+            self,
+            Format::Avro(_) | Format::AvroRegistry(_) | Format::Protobuf(_) | Format::ProtobufRegistry(_)
+        )
+    }
+
+    /// Returns who is to be taught the schemas of ids, where that is needed to read values.
+    pub fn pupil(&self) -> Option<&dyn Pupil> {
+        match self {
+            Format::AvroRegistry(registered) => Some(&**registered),
+            Format::ProtobufRegistry(registered) => Some(&**registered),
+            _ => None,
+        }
+    }
+
+    /// Tells whether values are frames of a registry.
+    pub fn is_framed(&self) -> bool {
+        matches!(self, Format::AvroRegistry(_) | Format::JsonRegistry | Format::ProtobufRegistry(_))
+    }
+
+    /// Tells whether values are JSON, framed or not.
+    pub fn is_json(&self) -> bool {
+        matches!(self, Format::Json | Format::JsonRegistry)
+    }
+
+    /// Tells whether any name may be a column: nothing says before the records come which there are.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Format::Json | Format::JsonRegistry | Format::ProtobufRegistry(_) => true,
+            Format::AvroRegistry(registered) => registered.reader().is_none(),
+            _ => false,
+        }
+    }
+
+    /// Returns the type of a whole key or value; `None` when it may be of several.
+    pub fn whole(&self) -> Option<ColumnType> {
+        match self {
+            Format::Text | Format::Csv => Some(ColumnType::Text),
+            Format::Bytes => Some(ColumnType::Bytes),
+            Format::Json | Format::JsonRegistry | Format::Protobuf(_) | Format::ProtobufRegistry(_) => {
+                Some(ColumnType::Json)
+            }
+            Format::Avro(schema) => schema.value_type(),
+            Format::AvroRegistry(registered) => registered.reader()?.value_type(),
+        }
+    }
+}
+
+/// What stands before the path of a column of the key: `_key.id`.
+pub const KEY_PREFIX: &str = "_key.";
 
 /// Unit of an event-time column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +189,13 @@ pub enum OnBad {
     Stop,
 }
 
-/// One stream: a topic decoded into rows.
+/// One stream: topics decoded into rows.
 #[derive(Debug, Clone)]
 pub struct StreamSpec {
     /// Name of the stream and of its channel.
     pub name: Arc<str>,
-    /// Topic it reads.
-    pub topic: Arc<str>,
+    /// Topics it reads.
+    pub topics: Topics,
     /// Format of the value.
     pub format: Format,
     /// Format of the key.
@@ -79,14 +212,35 @@ pub struct StreamSpec {
     pub idle_ms: Option<i64>,
     /// What to do with bad records.
     pub on_bad: OnBad,
+    /// Columns without a value of which a record is bad.
+    pub required: Vec<Arc<str>>,
     /// Columns that the message key is made of; empty when unknown.
     pub keyed_by: Vec<Arc<str>>,
     /// Columns that make the stream a table; empty for a plain stream.
     pub latest_by: Vec<Arc<str>>,
     /// Rows a plain stream keeps for snapshots.
     pub keep: usize,
+    /// Which records are rows of the stream's own channel; `None` = all. Views have conditions of their own.
+    pub row_filter: Option<Arc<str>>,
     /// Whether the input is bounded (`until = "end"`): all windows close at its end.
     pub until_end: bool,
+}
+
+impl StreamSpec {
+    /// Tells whether `_key.…` names columns of the key.
+    pub fn key_has_columns(&self) -> bool {
+        self.key_format.is_json() || self.key_format.is_binary()
+    }
+
+    /// Tells what is behind the name of a column that the schemas give: outer `None` when they give none, inner when it may be of
+    /// several types.
+    pub fn schema_column(&self, name: &str) -> Option<Option<ColumnType>> {
+        match name.strip_prefix(KEY_PREFIX) {
+            Some(path) if self.key_format.has_schema() => self.key_format.column(path),
+            Some(_) if self.key_has_columns() => Some(None),
+            _ => self.format.column(name),
+        }
+    }
 }
 
 /// Which states of a row are emitted.
@@ -120,6 +274,15 @@ pub enum OnFull {
     Stop,
 }
 
+/// How the values of a view's second output are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicFormat {
+    /// A JSON object of the selected columns.
+    Json,
+    /// The one selected column as it is: text and bytes plain, JSON as it stands; NULL is a null value.
+    Text,
+}
+
 /// A view's second output, in the user's shape.
 #[derive(Debug, Clone)]
 pub struct UserTopic {
@@ -127,8 +290,14 @@ pub struct UserTopic {
     pub topic: Arc<str>,
     /// Which states go there.
     pub emit: Emit,
+    /// How they are written.
+    pub format: TopicFormat,
     /// Columns of the message key: `None` = all group columns as a JSON array, empty = null key.
     pub key: Option<Vec<Arc<str>>>,
+    /// Partitions when Windrow creates the topic; `None` = as many as the source has.
+    pub partitions: Option<i32>,
+    /// Retention when Windrow creates the topic; `None` = unlimited.
+    pub retention_ms: Option<u64>,
 }
 
 /// One view: SQL and what stands beside it.

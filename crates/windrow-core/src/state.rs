@@ -12,6 +12,8 @@ use hashbrown::HashTable;
 use crate::{aggregate::Column, plan::AggregateCall};
 
 pub(crate) mod canon;
+#[cfg(test)]
+mod tests;
 
 /// What a row costs besides its key and its cells: its head and about two slots of the index at the usual load.
 const ROW_OVERHEAD_BYTES: usize = size_of::<RowHead>() + 10;
@@ -33,6 +35,8 @@ pub(crate) struct Bucket {
     pub(crate) bytes: usize,
     /// One column of cells per aggregate.
     pub(crate) columns: Vec<Column>,
+    /// What each row is charged beside its own cost.
+    reserve: Option<Reserve>,
     index: HashTable<u32>,
     heads: Vec<RowHead>,
     keys: Vec<u8>,
@@ -43,6 +47,21 @@ struct RowHead {
     hash: u64,
     key_at: u32,
     key_len: u32,
+}
+
+/// Room for the row that a key's first final makes elsewhere: counted with the row in the window, so that closing never takes
+/// more of the state's bound than it gives back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reserve {
+    cells_bytes: usize,
+}
+
+impl Reserve {
+    /// Returns what rows of these aggregates need; `None` when there are none.
+    pub(crate) fn of(aggregates: &[AggregateCall]) -> Option<Self> {
+        let cells = aggregates.iter().map(|call| Column::new(call.kind).cell_bytes());
+        (!aggregates.is_empty()).then(|| Self { cells_bytes: cells.sum() })
+    }
 }
 
 /// Flags share the word of the key's length: keys are far shorter.
@@ -58,10 +77,16 @@ impl Bucket {
             touched: Vec::new(),
             bytes: BUCKET_BYTES,
             columns: aggregates.iter().map(|call| Column::new(call.kind)).collect(),
+            reserve: None,
             index: HashTable::new(),
             heads: Vec::new(),
             keys: Vec::new(),
         }
+    }
+
+    /// The same, with room for what its rows make elsewhere.
+    pub(crate) fn with_reserve(self, reserve: Option<Reserve>) -> Self {
+        Self { reserve, ..self }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -120,6 +145,21 @@ impl Bucket {
         Some(())
     }
 
+    /// Adds what a partial brings to a row; returns by how many bytes its heap grew. `None` = damaged.
+    pub(crate) fn merge(&mut self, row: u32, cells: &mut [canon::Reader<'_>]) -> Option<isize> {
+        let mut grown = 0;
+        for (column, reader) in self.columns.iter_mut().zip(cells) {
+            grown += column.merge(row as usize, reader)?;
+        }
+        self.bytes = self.bytes.saturating_add_signed(grown);
+        Some(grown)
+    }
+
+    /// Tells whether the first row of the other bucket would make the row's sets larger.
+    pub(crate) fn would_grow(&self, row: u32, other: &Bucket) -> bool {
+        self.columns.iter().zip(&other.columns).any(|(column, other)| column.lacks(row as usize, other, 0))
+    }
+
     /// Forgets what was touched: it is in the journal now.
     pub(crate) fn settle(&mut self) {
         for row in self.touched.drain(..) {
@@ -133,6 +173,11 @@ impl Bucket {
         key_of(&self.keys, self.heads[row as usize])
     }
 
+    /// Returns the hash that the row's key was entered with.
+    pub(crate) fn hash(&self, row: u32) -> u64 {
+        self.heads[row as usize].hash
+    }
+
     /// Tells whether the channel has the row: it was written and `HAVING` held.
     pub(crate) fn is_shown(&self, row: u32) -> bool {
         self.heads[row as usize].key_len & SHOWN != 0
@@ -144,7 +189,9 @@ impl Bucket {
     }
 
     fn row_bytes(&self, key_len: usize) -> usize {
-        ROW_OVERHEAD_BYTES + key_len + self.columns.iter().map(Column::cell_bytes).sum::<usize>()
+        let reserved = |reserve: Reserve| ROW_OVERHEAD_BYTES + key_len + reserve.cells_bytes;
+        let cells = self.columns.iter().map(Column::cell_bytes).sum::<usize>();
+        ROW_OVERHEAD_BYTES + key_len + cells + self.reserve.map_or(0, reserved)
     }
 }
 

@@ -7,6 +7,8 @@
 
 use std::cmp::Ordering;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
 /// Type of a column, as declared in the configuration or inferred by the planner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ColumnType {
@@ -180,10 +182,11 @@ impl<'a> Datum<'a> {
     /// Appends the canonical JSON of the value: equal values give equal bytes.
     ///
     /// - **Shape:** integral doubles below 2^127 are written as integers; other doubles as their shortest
-    ///   round-trip digits; text with the fewest escapes; bytes as base64 text is not done here (they become NULL).
+    ///   round-trip digits; text with the fewest escapes; bytes as text in base64.
     pub fn write_json(self, out: &mut Vec<u8>) {
         match self {
-            Datum::Null | Datum::Bytes(_) => out.extend_from_slice(b"null"),
+            Datum::Null => out.extend_from_slice(b"null"),
+            Datum::Bytes(b) => write_text(&BASE64_STANDARD.encode(b), out),
             Datum::Bool(b) => out.extend_from_slice(if b { b"true" } else { b"false" }),
             Datum::Int(i) | Datum::Timestamp(i) => {
                 out.extend_from_slice(itoa::Buffer::new().format(i).as_bytes());

@@ -7,21 +7,29 @@
 //! | file | part |
 //! |---|---|
 //! | `engine` | the engine alone |
+//! | `state` | cuts, memory, restoring |
 //! | `log` | writing and reading; `floor_kafka` is its floor |
 //! | `pipeline` | the whole program, Kafka to Kafka |
+//! | `frames` | the same with an example's views, and records of 2.1 KB |
 //! | `fanout` | many clients on one channel; `floor_push` is its floor, `load` its clients, `child` its servers |
+//! | `connect` | what a client costs that comes, and one that is idle |
+//! | `arrive` | how late a row is at a client |
 //! | `setup`, `data` | the views, the records |
 //! | `meter`, `latency`, `report` | what it cost, how late it was, and the table |
 //! | `poll` | epoll, bare |
 
 use clap::{Args, Subcommand};
 
+mod arrive;
 mod child;
+mod connect;
 mod data;
 mod engine;
 mod fanout;
 mod floor_kafka;
 mod floor_push;
+mod formats;
+mod frames;
 mod latency;
 mod load;
 mod log;
@@ -30,6 +38,7 @@ mod pipeline;
 mod poll;
 mod report;
 mod setup;
+mod state;
 
 /// Arguments of `windrow bench`.
 #[derive(Debug, Clone, Args)]
@@ -47,13 +56,21 @@ pub struct BenchArgs {
 pub enum Bench {
     /// The engine alone, in memory: JSON in, windows of 1, 5 and 10 minutes out
     Engine(engine::EngineArgs),
+    /// Keeping state: the pause of a cut, its journal, and restoring it
+    State(state::StateArgs),
     /// Producing and consuming, on both logs
     Log(log::LogArgs),
-    /// A topic through views into topics, in both delivery modes
+    /// A topic through views into topics, in both delivery modes, and in two stages
     Pipeline(pipeline::PipelineArgs),
+    /// A million frames of 2.1 KB through the views of examples/frame-metrics
+    Frames(frames::FramesArgs),
     /// Many clients on one channel
     Fanout(fanout::FanoutArgs),
-    /// The floor of `fanout`, in a process of its own
+    /// Many clients that come at once
+    Connect(connect::ConnectArgs),
+    /// How late a row is: from a record published to a client's WebSocket
+    Arrive(arrive::ArriveArgs),
+    /// The floor of `fanout` and `connect`, in a process of its own
     #[command(hide = true)]
     FloorPush(floor_push::FloorPushArgs),
 }
@@ -62,9 +79,13 @@ pub enum Bench {
 pub async fn run(args: BenchArgs) -> anyhow::Result<()> {
     let report = match &args.what {
         Bench::Engine(args) => engine::run(args)?,
+        Bench::State(args) => state::run(args).await?,
         Bench::Log(args) => log::run(args).await?,
         Bench::Pipeline(args) => pipeline::run(args).await?,
+        Bench::Frames(args) => frames::run(args).await?,
         Bench::Fanout(args) => fanout::run(args)?,
+        Bench::Connect(args) => connect::run(args)?,
+        Bench::Arrive(args) => arrive::run(args)?,
         Bench::FloorPush(args) => return floor_push::run(args),
     };
     match args.json {

@@ -5,6 +5,7 @@
 //! | `serve`, `demo` | run the pipeline |
 //! | `check`, `init` | look at a configuration, write one |
 //! | `produce`, `tail` | put records in, see rows come out |
+//! | `debug` | servers for test suites |
 //! | `failure` | exit codes |
 //!
 //! **Invariant:** results go to standard output, progress and logs to standard error; exit codes are 0, 1 (it failed) and
@@ -22,9 +23,10 @@ use crate::{
 };
 
 mod check;
+mod debug;
 mod demo;
 mod failure;
-mod generate;
+pub(crate) mod generate;
 mod infer;
 mod init;
 mod open;
@@ -69,6 +71,9 @@ enum Command {
     Tail(tail::TailArgs),
     /// Measure this machine, each figure beside its floor
     Bench(bench::BenchArgs),
+    /// Servers for the test suites of protocols
+    #[command(subcommand)]
+    Debug(debug::DebugCommand),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  windrow completions bash > ~/.local/share/bash-completion/completions/windrow"
@@ -136,6 +141,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Produce(args) => produce::run(*args).await,
         Command::Tail(args) => tail::run(args).await,
         Command::Bench(args) => bench::run(args).await.map_err(Failure::Failed),
+        Command::Debug(command) => debug::run(command).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "windrow", &mut std::io::stdout());
             Ok(())

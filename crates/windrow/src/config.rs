@@ -8,25 +8,37 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 
 use windrow_core::spec::{StreamSpec, ViewSpec};
 
+pub(crate) use self::names::is_topic;
 pub use self::{
     error::ConfigError,
     load::{load, parse},
     log::is_secret,
+    originals::{
+        CounterEvent, EventChannel, Mirrored, Originals, RealtimeEvents, Secret, SensorMirror, VideoCounter,
+        VisitAggregator,
+    },
     planned::{Planned, load_planned, plan},
+    registry::{RegistryAuth, RegistryConfig, RegistryTls},
     variables::Variables,
 };
 
+mod console;
 mod error;
+mod formats;
 mod limits;
 mod listeners;
 mod load;
 mod log;
 mod names;
+mod originals;
 mod planned;
 mod reader;
+mod registry;
+mod socketio;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod topics;
 pub mod units;
 mod variables;
 mod views;
@@ -38,14 +50,27 @@ pub struct Config {
     pub app: String,
     /// Where records live.
     pub log: LogConfig,
+    /// Where schemas are kept.
+    pub registry: Option<RegistryConfig>,
     /// Streams, by name.
     pub streams: BTreeMap<String, StreamConfig>,
     /// Views, in the order of the file.
     pub views: Vec<ViewConfig>,
     /// Listeners, by name.
     pub listeners: BTreeMap<String, ListenerConfig>,
+    /// What is told on standard error while records come.
+    pub console: ConsoleConfig,
     /// Every bound.
     pub limits: Limits,
+}
+
+/// `[console]`.
+#[derive(Debug, Clone, Default)]
+pub struct ConsoleConfig {
+    /// Records between two lines; 0 = there are none.
+    pub every: u64,
+    /// Views whose newest closed row is told along.
+    pub views: Vec<Arc<str>>,
 }
 
 /// `[log]`.
@@ -124,10 +149,20 @@ pub enum Dialect {
     Websocket,
     /// `/sse`.
     Sse,
+    /// `/socket.io/`, or where the listener says.
+    Socketio,
     /// `/api`, `/healthz`, `/readyz`, `/metrics`.
     Http,
     /// `/`.
     Dashboard,
+    /// `/socket.io/` as the original of this name speaks it, and its likes.
+    VideoCounter,
+    /// `/ws`, `/ready` and `/` of the original of this name.
+    VisitAggregator,
+    /// `/getEvents` and `/` of the original of this name.
+    RealtimeEvents,
+    /// `/socket.io/` and `/` as the original of this name speaks there, and what its sisters answered at `/topics`.
+    SensorMirror,
 }
 
 impl Dialect {
@@ -136,14 +171,36 @@ impl Dialect {
         listeners::DIALECTS.iter().find(|(_, d)| *d == self).map_or("", |(name, _)| name)
     }
 
-    /// Returns the path it claims on its listener, with all below it.
-    pub fn path(self) -> &'static str {
+    /// Returns the paths it claims on its listener, each but `/` with all below it.
+    pub fn paths(self) -> &'static [&'static str] {
         match self {
-            Dialect::Websocket => "/ws",
-            Dialect::Sse => "/sse",
-            Dialect::Http => "/api",
-            Dialect::Dashboard => "/",
+            Dialect::Websocket => &["/ws"],
+            Dialect::Sse => &["/sse"],
+            Dialect::Socketio | Dialect::VideoCounter => &["/socket.io"],
+            Dialect::Http => &["/api", "/healthz", "/readyz", "/metrics"],
+            Dialect::Dashboard => &["/"],
+            Dialect::VisitAggregator => &["/ws", "/ready", "/"],
+            Dialect::RealtimeEvents => &["/getEvents", "/"],
+            Dialect::SensorMirror => &["/socket.io", "/", "/topics", "/topic"],
         }
+    }
+
+    /// Returns a path that both claim on one listener, if there is one.
+    pub fn clash(self, other: Dialect) -> Option<&'static str> {
+        // An original of Socket.IO has namespace `/`, and the general API lives beside it.
+        let is_shared = self != other && (self == Dialect::Socketio || other == Dialect::Socketio);
+        let claimed = |path: &&&'static str| !is_shared && other.paths().contains(path);
+        self.paths().iter().find(claimed).copied()
+    }
+
+    /// Tells whether it is an original that has namespace `/` of Socket.IO for itself.
+    pub fn owns_namespace(self) -> bool {
+        matches!(self, Dialect::VideoCounter | Dialect::SensorMirror)
+    }
+
+    /// Tells whether Socket.IO carries it.
+    pub fn speaks_socketio(self) -> bool {
+        matches!(self, Dialect::Socketio) || self.owns_namespace()
     }
 }
 
@@ -162,6 +219,77 @@ pub struct ListenerConfig {
     pub publish: Option<Vec<String>>,
     /// Origins allowed beside the same origin.
     pub origins: Vec<String>,
+    /// How Socket.IO is spoken, where it is.
+    pub socketio: SocketioConfig,
+    /// What the originals that are spoken there serve.
+    pub originals: Originals,
+}
+
+/// `socketio` of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketioConfig {
+    /// With a slash at both ends.
+    pub path: String,
+    /// Revisions of Engine.IO: 3, 4 or both.
+    pub versions: Vec<u8>,
+    /// Whether clients may poll.
+    pub polling: bool,
+    /// Whether they may use WebSockets, at once or after polling.
+    pub websocket: bool,
+    /// Time between two pings.
+    pub ping_interval: Duration,
+    /// How long the answer to a ping may take.
+    pub ping_timeout: Duration,
+    /// One body of a poll, one frame, all attachments of one packet.
+    pub max_payload_bytes: usize,
+    /// How long a client may be in no namespace.
+    pub connect_timeout: Duration,
+    /// Where the general API is served.
+    pub namespaces: Vec<String>,
+    /// Whether every event carries what a client needs to be recovered.
+    pub recovery: bool,
+    /// Name of the cookie that holds the sid, for balancers that keep a client at one node by it.
+    pub cookie: Option<String>,
+}
+
+impl SocketioConfig {
+    /// What `video-counter` offers where the listener does not say otherwise.
+    pub fn of_video_counter() -> Self {
+        Self {
+            versions: vec![4],
+            ping_timeout: Duration::from_secs(60),
+            namespaces: vec!["/windrow".to_owned()],
+            ..Self::default()
+        }
+    }
+
+    /// What `sensor-mirror` offers where the listener does not say otherwise.
+    pub fn of_sensor_mirror() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(5),
+            ping_timeout: Duration::from_secs(10),
+            namespaces: vec!["/windrow".to_owned()],
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for SocketioConfig {
+    fn default() -> Self {
+        Self {
+            path: "/socket.io/".to_owned(),
+            versions: vec![3, 4],
+            polling: true,
+            websocket: true,
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            max_payload_bytes: 1_000_000,
+            connect_timeout: Duration::from_secs(45),
+            namespaces: vec!["/".to_owned()],
+            recovery: false,
+            cookie: None,
+        }
+    }
 }
 
 /// `[limits]`: every bound by name. `docs/CONFIG.md` holds the sums behind the defaults.
@@ -171,6 +299,10 @@ pub struct Limits {
     pub connections_max: usize,
     /// Open connections of one address.
     pub connections_per_address_max: usize,
+    /// Sessions of one listener that poll: they are no connections.
+    pub sessions_max: usize,
+    /// Sessions of one address that poll.
+    pub sessions_per_address_max: usize,
     /// One frame from a client.
     pub frame_max_bytes: usize,
     /// Subscriptions of one connection.
@@ -204,6 +336,8 @@ impl Default for Limits {
         Self {
             connections_max: 100_000,
             connections_per_address_max: 100_000,
+            sessions_max: 100_000,
+            sessions_per_address_max: 100_000,
             frame_max_bytes: 64 << 10,
             subscriptions_max: 100,
             publish_max_bytes: 16 << 20,

@@ -12,8 +12,12 @@ use crate::{
     stats::Stats,
 };
 
+mod alarm;
+mod allowance;
 pub mod dashboard;
 pub mod http;
+pub mod originals;
+pub mod socketio;
 pub mod sse;
 pub mod websocket;
 

@@ -19,7 +19,7 @@ use crate::{
     dialect::{self, Gateway},
     hub::Hub,
     log::Log,
-    publish::Publisher,
+    publish::{Publisher, Setup},
     stats::Stats,
 };
 
@@ -29,7 +29,10 @@ mod origin;
 mod seats;
 
 pub use self::accept::Connection;
-pub(crate) use self::files::allow_open_files;
+pub(crate) use self::{
+    files::allow_open_files,
+    seats::{Seat, SeatNames, Seats},
+};
 
 /// All listeners of this process, serving.
 pub struct Gateways {
@@ -68,8 +71,15 @@ impl Gateways {
         }
         let may_create = matches!(config.log.kind, LogKind::Embedded { .. });
         let limits = Arc::new(config.limits.clone());
-        let publisher =
-            Publisher::start(log.clone(), config.streams.clone(), may_create, limits.clone(), stats.clone());
+        let publisher = Publisher::start(Setup {
+            log: log.clone(),
+            app: config.app.as_str().into(),
+            exactly_once: config.log.exactly_once,
+            streams: config.streams.clone(),
+            may_create,
+            limits: limits.clone(),
+            stats: stats.clone(),
+        });
         let (stop, mut tasks, mut addresses) = (CancellationToken::new(), JoinSet::new(), Vec::new());
         for (listener, socket) in bound {
             let address = socket.local_addr().unwrap_or(listener.bind);
@@ -96,6 +106,20 @@ impl Gateways {
     }
 }
 
+/// Binds one listener for a router of its own, with the checks and limits of every other; what is returned serves it until told to
+/// stop.
+pub async fn bind_alone(
+    gateway: Gateway,
+    router: Router,
+    stop: CancellationToken,
+) -> Result<(SocketAddr, impl Future<Output = ()> + Send + use<>), BindError> {
+    files::prepare(gateway.limits.connections_max);
+    let socket = bind(&gateway.listener).await?;
+    let address = socket.local_addr().unwrap_or(gateway.listener.bind);
+    let router = origin::guard(router.fallback(dialect::http::not_found), &gateway.listener);
+    Ok((address, accept::serve(socket, router, gateway, stop)))
+}
+
 async fn bind(listener: &ListenerConfig) -> Result<TcpListener, BindError> {
     TcpListener::bind(listener.bind).await.map_err(|error| {
         let reason = match error.kind() {
@@ -117,9 +141,23 @@ fn routes(gateway: &Gateway, publisher: &Publisher) -> Router {
         router = router.merge(match dialect {
             Dialect::Websocket => dialect::websocket::routes(gateway.clone()),
             Dialect::Sse => dialect::sse::routes(gateway.clone()),
+            // An original has namespace `/` and serves the general API beside it.
+            Dialect::Socketio if gateway.listener.originals.speak_socketio() => Router::new(),
+            Dialect::Socketio => dialect::socketio::routes(gateway),
             Dialect::Http => dialect::http::routes(gateway.clone(), publisher.clone()),
             Dialect::Dashboard => dialect::dashboard::routes(),
+            Dialect::VideoCounter => dialect::originals::video_counter::routes(gateway, publisher),
+            Dialect::VisitAggregator => dialect::originals::visit_aggregator::routes(gateway),
+            Dialect::RealtimeEvents => dialect::originals::realtime_events::routes(gateway),
+            Dialect::SensorMirror => dialect::originals::sensor_mirror::routes(gateway),
         });
     }
-    origin::guard(router.fallback(dialect::http::not_found), &gateway.listener)
+    let router = match gateway.listener.dialects.as_slice() {
+        [Dialect::VideoCounter] | [Dialect::VisitAggregator] | [Dialect::SensorMirror] => {
+            router.fallback(dialect::originals::not_found)
+        }
+        [Dialect::RealtimeEvents] => router.fallback(dialect::originals::realtime_events::refuse),
+        _ => router.fallback(dialect::http::not_found),
+    };
+    origin::guard(router, &gateway.listener)
 }

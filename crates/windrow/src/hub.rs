@@ -29,26 +29,28 @@ pub use self::{
     bell::{Bell, Rung, Seat},
     fault::Fault,
     local::LocalChannel,
+    request::{Request, StartFrom, Tried},
     sessions::{Goodbye, SessionGuard},
     spec::{ChannelInfo, ChannelKind, ChannelSpec, Source},
-    subscription::{Message, Request, StartFrom, Subscription, Tried},
+    subscription::{Message, Subscription},
 };
 use self::{room::Room, sessions::Sessions};
 use crate::{config::Limits, log::Log, reader, stats::Stats};
 
 mod bell;
 pub mod fault;
+mod history;
 mod local;
+mod request;
 pub(crate) mod room;
 pub(crate) mod rows;
 mod sessions;
 pub mod spec;
 mod subscription;
+mod waiters;
 
-/// How long a request waits for its channel to be read, or for the node to reach a position.
+/// How long a request waits for its channel to be read, and for this node to reach a position that another node told.
 pub const READY_WAIT: Duration = Duration::from_secs(30);
-/// How long a request waits for this node to reach a position that another node told.
-pub const POSITION_WAIT: Duration = Duration::from_secs(5);
 
 /// All channels of this process; cheap to clone.
 #[derive(Clone)]
@@ -91,7 +93,12 @@ impl Hub {
         for room in &rooms {
             match room.spec.source {
                 Source::Local => local::open(room),
-                _ => drop(readers.spawn(reader::run(log.clone(), room.clone(), stats.clone()))),
+                _ => {
+                    readers.spawn(reader::run(log.clone(), room.clone(), stats.clone()));
+                    if let Some(topics) = reader::topics(&room.spec.source) {
+                        readers.spawn(history::run(log.clone(), room.clone(), topics));
+                    }
+                }
             }
         }
         let inner = Arc::new(Inner {
@@ -113,6 +120,11 @@ impl Hub {
     /// Tells what kind of channel that is, if there is one.
     pub fn kind(&self, channel: &str) -> Option<ChannelKind> {
         self.room(channel).ok().map(|room| room.spec.kind)
+    }
+
+    /// Tells whether a channel is read and served.
+    pub fn is_live(&self, channel: &str) -> bool {
+        self.room(channel).is_ok_and(|room| matches!(room.lock().phase, room::Phase::Live))
     }
 
     fn room(&self, channel: &str) -> Result<&Arc<Room>, Fault> {
@@ -193,6 +205,16 @@ impl Hub {
     /// Counts a session of a listener in, until the guard is dropped; its bell hears the goodbye.
     pub fn enter(&self, listener: &Arc<str>, bell: &Arc<Bell>) -> SessionGuard {
         SessionGuard::new(self.clone(), listener, bell)
+    }
+
+    /// Returns the names of the topics that a channel reads and that are there, as far as it knows.
+    pub fn topics(&self, channel: &str) -> Vec<Arc<str>> {
+        self.room(channel).map(|room| room.topics()).unwrap_or_default()
+    }
+
+    /// Returns how many sessions of a listener there are.
+    pub fn connected(&self, listener: &str) -> usize {
+        self.inner.sessions.connected(listener)
     }
 
     /// Tells every session to say goodbye; new ones are refused from now on.

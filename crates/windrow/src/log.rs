@@ -11,7 +11,7 @@
 //! **Invariant:** every error says whether to retry, to give up the partitions, or to give up; nothing is retried for ever
 //! in silence. **Not here:** what a record means.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -74,6 +74,9 @@ pub struct TopicInfo {
     pub partitions: i32,
 }
 
+/// How long a compacted topic keeps a tombstone: twice what gateways rely on when a client comes back.
+pub const TOMBSTONES_KEPT: Duration = Duration::from_hours(24);
+
 /// Ends of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ends {
@@ -125,6 +128,41 @@ pub struct Gap {
     pub to: i64,
 }
 
+/// How records came to be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapKind {
+    /// Retention or a purge overtook the position.
+    Purged,
+    /// The log was cut at its end and written anew from there.
+    Truncated,
+}
+
+impl fmt::Display for GapKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            GapKind::Purged => "retention overtook the position",
+            GapKind::Truncated => "the log was cut at its end",
+        })
+    }
+}
+
+impl Gap {
+    /// Tells how it came about.
+    pub fn kind(&self) -> GapKind {
+        if self.to < self.from { GapKind::Truncated } else { GapKind::Purged }
+    }
+
+    /// Counts the offsets: missed when purged, seen but no longer there when truncated.
+    pub fn count(&self) -> u64 {
+        self.to.abs_diff(self.from)
+    }
+
+    /// Returns the offsets that are gone: first, and the one after the last.
+    pub fn range(&self) -> (i64, i64) {
+        (self.from.min(self.to), self.from.max(self.to))
+    }
+}
+
 /// What happened to the member's partitions. Each but the first is asked: the group waits for [`Group::answer`].
 #[derive(Debug)]
 pub enum GroupEvent {
@@ -134,6 +172,17 @@ pub enum GroupEvent {
     Revoked(Vec<Tp>),
     /// These are another's already: abort and drop, then answer. Nothing may be committed for them.
     Lost(Vec<Tp>),
+}
+
+/// Who is in a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// Members.
+    pub members: usize,
+    /// Whether partitions are not being moved just now.
+    pub is_settled: bool,
+    /// Partitions that belong to a member.
+    pub owned: BTreeSet<Tp>,
 }
 
 /// Proof of membership for one transaction: member, generation. A stale one is fenced.
@@ -172,9 +221,17 @@ pub enum LogError {
     /// Another owner took over: abort, drop the state, rejoin.
     #[error("fenced: {0}")]
     Fenced(String),
+    /// The group is moving partitions and has left the membership behind, but the member is still in it: abort, then do the same again
+    /// with a membership taken anew. Where that one is refused, what was lost is lost.
+    #[error("the group is rebalancing: {0}")]
+    Rebalancing(String),
     /// The topic does not exist.
     #[error("topic {0} does not exist")]
     UnknownTopic(Topic),
+    /// The topic was deleted and made anew while it was read: offsets, positions and journals of the former one mean nothing in
+    /// the new one. Told once per partition, which then stands still until it is assigned anew.
+    #[error("topic {0} was deleted and made anew: what was known of the former one does not fit it")]
+    Recreated(Topic),
     /// These bytes are not what they should be.
     #[error("corrupt data in {tp} at offset {offset}: {reason}")]
     Corrupt {
@@ -196,6 +253,14 @@ pub enum LogError {
     /// Retrying cannot help: wrong configuration, locked directory, disk full.
     #[error("{0}")]
     Fatal(String),
+}
+
+/// An empty list of positions names no partition, so nothing of it would be fenced: a former owner would get through.
+fn refuse_no_positions(offsets: &[(Tp, i64)]) -> Result<()> {
+    if offsets.is_empty() {
+        return Err(LogError::Fatal("a transaction needs the position of each partition it touches".into()));
+    }
+    Ok(())
 }
 
 /// The result of a log call.
@@ -252,6 +317,23 @@ pub trait Log: Send + Sync + 'static {
     async fn committed(&self, group: &str, tps: &[Tp]) -> Result<Vec<Option<i64>>>;
     /// Purges everything below `offset`.
     async fn delete_records(&self, tp: &Tp, offset: i64) -> Result<()>;
+    /// Deletes a topic with its records and every group's positions in it; `Ok(false)` when there is none.
+    async fn delete_topic(&self, name: &str) -> Result<bool>;
+    /// Adds partitions until the topic has `partitions`; `Ok(false)` when it has as many already.
+    async fn add_partitions(&self, name: &str, partitions: i32) -> Result<bool>;
+    /// Tells the largest record that a topic takes: key, value, headers and what the log adds.
+    async fn record_max_bytes(&self, name: &str) -> Result<usize>;
+    /// Tells how long a compacted topic keeps a tombstone; `None` when that may not be looked at.
+    async fn tombstones_kept(&self, _name: &str) -> Result<Option<Duration>> {
+        Ok(Some(TOMBSTONES_KEPT))
+    }
+    /// Tells by which settings a topic loses records by itself (`retention.ms=604800000`), for topics that must not; `None`
+    /// when it keeps all, or may not be looked at.
+    async fn forgets(&self, _name: &str) -> Result<Option<String>> {
+        Ok(None)
+    }
+    /// Tells who is in a group now; a member that was killed counts until its session ends.
+    async fn roster(&self, group: &str) -> Result<Roster>;
     /// Joins a group.
     async fn group(&self, options: GroupOptions) -> Result<Box<dyn Group>>;
     /// Opens a reader with no partitions.
@@ -264,6 +346,8 @@ pub trait Log: Send + Sync + 'static {
 #[async_trait]
 pub trait Group: Send {
     /// Waits for the next event. Cancel-safe. While an unanswered event is out, waits for the answer first.
+    ///
+    /// - **Errors:** an error ends the membership; [`LogError::Fenced`] when another has joined under this name.
     async fn next(&mut self) -> Result<GroupEvent>;
     /// Answers the last event: assigned partitions are restored, revoked ones finished, lost ones dropped.
     fn answer(&mut self);
@@ -282,6 +366,9 @@ pub trait Reader: Send {
     fn unassign(&mut self, tp: &Tp);
     /// Waits for the next answers: at least one item, also an empty one each `wait_max` per partition at its end, so that
     /// the caller sees silence. Cancel-safe. With no partitions it waits for ever.
+    ///
+    /// - **Errors:** `Retry` is only told: what it names is asked again by the reader itself, and all else is read on meanwhile. After
+    ///   `UnknownTopic`, `Recreated` or `Corrupt` that partition stands still until it is assigned anew.
     async fn next(&mut self) -> Result<Vec<Fetched>>;
 }
 
@@ -292,7 +379,14 @@ pub trait Writer: Send {
     async fn begin(&mut self) -> Result<()>;
     /// Sends records; they are in order per partition.
     async fn send(&mut self, records: Vec<Outgoing>) -> Result<()>;
+    /// Sends records that the caller keeps for another attempt.
+    async fn send_kept(&mut self, records: &Arc<Vec<Outgoing>>) -> Result<()> {
+        self.send(records.to_vec()).await
+    }
     /// Adds source positions (the next offset to read) to the transaction.
+    ///
+    /// - **Errors:** `Rebalancing` when the membership is of a former generation, `Fenced` when its member is out of the group,
+    ///   `Fatal` for an empty list: that one would be fenced by nobody.
     async fn send_offsets(&mut self, group: &str, offsets: &[(Tp, i64)], member: &Membership) -> Result<()>;
     /// Commits: when it returns `Ok`, all of it is durable and visible together.
     async fn commit(&mut self) -> Result<()>;

@@ -20,6 +20,7 @@ use crate::{
     gateway::Gateways,
     hub::{ChannelSpec, Hub},
     log::{Log, LogError, deferred::Deferred, embedded::EmbeddedLog, kafka::KafkaLog},
+    registry::{Registry, Taught},
     stats::{self, Stats},
     workers::{Start, Workers},
 };
@@ -42,6 +43,8 @@ pub struct Options {
     pub role: Role,
     /// Whether bounded inputs are complete from the start; when not, [`Pipeline::input_complete`] tells it later.
     pub input_complete: bool,
+    /// Views whose state is forgotten before anything is folded.
+    pub reset: Vec<String>,
 }
 
 /// A running process.
@@ -68,6 +71,10 @@ impl Pipeline {
         let stop = CancellationToken::new();
         let node = node_name(config);
         let log = open_log(config, &stats)?;
+        let log = match &config.registry {
+            Some(registry) => Taught::wrap(log, &Registry::new(registry, stats.clone())?, plans),
+            None => log,
+        };
         let (input_complete, complete) = watch::channel(options.input_complete);
 
         let gateway = match options.role {
@@ -91,6 +98,7 @@ impl Pipeline {
                 instance: node,
                 input_complete: complete,
                 empty_is_end: !options.input_complete,
+                reset: &options.reset,
             })),
             Role::Gateway => None,
         };
@@ -113,6 +121,11 @@ impl Pipeline {
     /// Returns the numbers of this process.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
+    }
+
+    /// Returns the channels of this process, where it serves any.
+    pub fn hub(&self) -> Option<&Hub> {
+        self.gateway.as_ref().map(|(hub, _)| hub)
     }
 
     /// Returns each listener's name and bound address.
@@ -170,13 +183,31 @@ impl Pipeline {
 /// Opens the log: the embedded one now, Kafka as soon as it answers.
 fn open_log(config: &Config, stats: &Arc<Stats>) -> anyhow::Result<Arc<dyn Log>> {
     match &config.log.kind {
-        LogKind::Embedded { directory, sync } => Ok(EmbeddedLog::open(directory, *sync)?),
+        LogKind::Embedded { directory, sync } => {
+            let log = EmbeddedLog::open(directory, *sync)?;
+            tokio::spawn(tell_health(log.health(), stats.clone()));
+            Ok(log)
+        }
         LogKind::Kafka { bootstrap_servers, properties } => {
             let (servers, properties) = (bootstrap_servers.clone(), properties.clone());
             Ok(Deferred::connect(stats.clone(), move || {
                 let (servers, properties) = (servers.clone(), properties.clone());
                 async move { KafkaLog::connect(&servers, &properties).await.map(|log| log as Arc<dyn Log>) }
             }))
+        }
+    }
+}
+
+/// A log that takes no records makes the process not ready, with the reason, until it takes them again.
+async fn tell_health(mut health: watch::Receiver<Option<String>>, stats: Arc<Stats>) {
+    loop {
+        let why = health.borrow_and_update().clone();
+        match why {
+            Some(why) => stats.trouble("log", why),
+            None => stats.fine("log"),
+        }
+        if health.changed().await.is_err() {
+            return;
         }
     }
 }

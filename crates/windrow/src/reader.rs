@@ -1,4 +1,4 @@
-//! The reader: a channel's topic, read without a group from where the channel needs it, for as long as the process lives.
+//! The reader: a channel's topics, read without a group from where the channel needs it, for as long as the process lives.
 //!
 //! **In** committed batches of the log. **Out** commits of the channel's room; the room goes live when the reader has passed
 //! the ends it saw at start.
@@ -8,26 +8,36 @@
 //! subscriber on: from the earliest as a table (`latest_by`), else from `keep` records before the end. One whose topic does
 //! not exist yet is served as empty, and read from its first record on.
 //!
+//! A topic that was deleted and made anew, whose end was cut off, or which retention took from under the reader, is read anew, and
+//! clients are told to begin anew.
+//!
+//! | file | job |
+//! |---|---|
+//! | `apply` | an answer of the log becomes changes, gaps, numbers |
+//! | `several` | a channel over several topics, which come and go without disturbing each other |
+//!
 //! **Invariant:** one task per channel; it retries for ever, with a pause, and says why in `/readyz`; it never skips in
-//! silence. **Not here:** what records mean (`hub::rows`).
+//! silence. **Not here:** what records mean (`hub::rows`), reading again for clients that come back (`hub::history`).
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use windrow_core::position::stable_hash;
+use windrow_core::{
+    hub::{Lapse, Named},
+    position::stable_hash,
+    topics::Topics,
+};
 
+use self::apply::Applier;
+pub(crate) use self::several::TOPICS_MAX;
 use crate::{
-    hub::{
-        Fault, Source,
-        room::Room,
-        rows::{Applied, Rows},
-    },
-    log::{Ends, Fetched, From, Log, LogError, ReaderOptions, Result, TopicInfo, Tp},
+    hub::{Fault, Source, room::Room, rows::Rows},
+    log::{Ends, From, Log, LogError, ReaderOptions, TopicInfo, Tp},
     stats::Stats,
 };
+
+mod apply;
+mod several;
 
 /// First and longest pause after trouble: a new view's topic is there within milliseconds, a log that is away has its own
 /// back-off.
@@ -38,7 +48,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(30);
 
 /// Reads one channel until the process ends.
 pub(crate) async fn run(log: Arc<dyn Log>, room: Arc<Room>, stats: Arc<Stats>) {
-    let (Some(topic), Some(mut rows)) = (topic(&room.spec.source), Rows::new(&room.spec)) else { return };
+    let (Some(topics), Some(rows)) = (topics(&room.spec.source), Rows::new(&room.spec)) else { return };
+    let mut rows = Applier::new(rows);
     if !is_view(&room) {
         room.wanted.notified().await;
     }
@@ -46,12 +57,18 @@ pub(crate) async fn run(log: Arc<dyn Log>, room: Arc<Room>, stats: Arc<Stats>) {
     if is_view(&room) {
         stats.trouble(&name, "is still being read");
     }
-    let (mut targets, mut told, mut pause) = (None, String::new(), PAUSES.0);
+    let (mut begin, mut told, mut pause) = (Begin::new(&room), String::new(), PAUSES.0);
     loop {
         let began = Instant::now();
-        let trouble = match read(&log, &room, &topic, &mut rows, &mut targets, (&stats, &name)).await {
-            Ok(never) => match never {},
-            Err(e) => e,
+        let trouble = match read(&log, &room, &topics, &mut rows, &mut begin, (&stats, &name)).await {
+            Stop::Trouble(trouble) => trouble,
+            Stop::Restart(why, from) => {
+                tracing::warn!("{name}: {} ({topics}); reading it anew", said(why));
+                stats.trouble(&name, "is being read anew");
+                room.restart(why);
+                begin = from;
+                continue;
+            }
         };
         let is_missing = matches!(trouble, LogError::UnknownTopic(_));
         if !is_missing || is_view(&room) {
@@ -83,41 +100,152 @@ fn is_view(room: &Room) -> bool {
     matches!(room.spec.source, Source::View { .. })
 }
 
-fn topic(source: &Source) -> Option<Arc<str>> {
+/// Returns what a channel reads.
+pub(crate) fn topics(source: &Source) -> Option<Topics> {
     match source {
-        Source::View { topic } => Some(topic.clone()),
-        Source::Stream { spec } => Some(spec.topic.clone()),
-        Source::Select { plan, .. } => Some(plan.spec.topic.clone()),
+        Source::View { topic } => Some(Topics::One(topic.clone())),
+        Source::Stream { spec } => Some(spec.topics.clone()),
+        Source::Select { plan, .. } => Some(plan.spec.topics.clone()),
         Source::Local => None,
     }
 }
 
-/// Where the channel must be to be served: the ends seen at start.
+/// Lists the topics that are meant and there.
+pub(crate) async fn find(log: &dyn Log, topics: &Topics) -> crate::log::Result<Vec<TopicInfo>> {
+    if let Topics::Pattern(pattern) = topics {
+        return Ok(log.topics().await?.into_iter().filter(|info| pattern.matches(&info.name)).collect());
+    }
+    let mut found = Vec::new();
+    for name in topics.listed() {
+        found.extend(log.topic(name).await?);
+    }
+    Ok(found)
+}
+
+/// Where the channel's places must be to be served: the ends seen at start.
 type Targets = Option<Vec<(i32, i64)>>;
+
+/// Where a channel begins.
+struct Begin {
+    targets: Targets,
+    /// A stream begins at the first offset, not at the end.
+    at_earliest: bool,
+    /// Somebody waits for its records already.
+    has_watchers: bool,
+    /// A stream goes on from here where that is still there.
+    offsets: BTreeMap<Named, i64>,
+    /// The topics that are read, where there may be several.
+    held: several::Held,
+}
+
+impl Begin {
+    fn new(room: &Room) -> Self {
+        let is_live = room.lock().channel.is_live();
+        Self { at_earliest: is_live, has_watchers: is_live, ..Self::at(BTreeMap::new()) }
+    }
+
+    /// A stream goes on from there.
+    fn at(offsets: BTreeMap<Named, i64>) -> Self {
+        let held = several::Held::default();
+        Self { targets: None, at_earliest: false, has_watchers: false, offsets, held }
+    }
+
+    fn offset(&self, room: &Room, partition: Named, ends: &Ends) -> i64 {
+        let usual = start(&room.spec.source, *ends);
+        if room.is_table() {
+            return usual;
+        }
+        match self.offsets.get(&partition) {
+            _ if self.at_earliest => ends.earliest,
+            Some(offset) => (*offset).clamp(ends.earliest, ends.high_watermark),
+            // It was not there when others were read already.
+            None if self.has_watchers => ends.earliest,
+            None => usual,
+        }
+    }
+}
+
+/// Why reading ended.
+enum Stop {
+    Trouble(LogError),
+    /// What was read is void.
+    Restart(Lapse, Begin),
+}
+
+impl std::convert::From<LogError> for Stop {
+    fn from(trouble: LogError) -> Self {
+        match trouble {
+            LogError::Recreated(_) => made_anew(),
+            trouble => Stop::Trouble(trouble),
+        }
+    }
+}
+
+fn said(why: Lapse) -> &'static str {
+    match why {
+        Lapse::Epoch => "a topic was deleted or made anew",
+        Lapse::History => "a topic lost records before they were read",
+        _ => "a topic lost its end",
+    }
+}
+
+/// The topic is another: all of it is news.
+fn made_anew() -> Stop {
+    let begin = Begin::at(BTreeMap::new());
+    Stop::Restart(Lapse::Epoch, Begin { at_earliest: true, has_watchers: true, ..begin })
+}
 
 async fn read(
     log: &Arc<dyn Log>,
     room: &Arc<Room>,
+    topics: &Topics,
+    rows: &mut Applier,
+    begin: &mut Begin,
+    about: (&Stats, &str),
+) -> Stop {
+    let read = match topics.one() {
+        Some(topic) => try_read(log, room, topic, rows, begin, about).await,
+        None => several::try_read((log, room), topics, rows, begin, about).await,
+    };
+    match read {
+        Ok(never) => match never {},
+        Err(stop) => stop,
+    }
+}
+
+async fn try_read(
+    log: &Arc<dyn Log>,
+    room: &Arc<Room>,
     topic: &Arc<str>,
-    rows: &mut Rows,
-    targets: &mut Targets,
+    rows: &mut Applier,
+    begin: &mut Begin,
     (stats, name): (&Stats, &str),
-) -> Result<std::convert::Infallible> {
-    let Some(info) = log.topic(topic).await? else {
-        if !is_view(room) {
+) -> Result<Infallible, Stop> {
+    let found = log.topic(topic).await?;
+    room.found(found.iter().map(|_| topic.clone()).collect());
+    let Some(info) = found else {
+        if !is_view(room) && begin.targets.is_none() {
             // A stream that nobody has written to is empty, not away: clients may wait for its first record.
             room.go_live();
+            begin.at_earliest = true;
             stats.fine(name);
         }
-        return Err(LogError::UnknownTopic(topic.clone()));
+        return Err(LogError::UnknownTopic(topic.clone()).into());
     };
+    if begin.targets.is_some() && !room.lock().channel.has_topic(epoch(&info)) {
+        return Err(made_anew());
+    }
     let tps: Vec<Tp> = (0..info.partitions).map(|p| Tp::new(topic.clone(), p)).collect();
     let ends = log.ends(&tps).await?;
-    if targets.is_none() {
-        let was_missing = room.lock().channel.is_live();
-        let start = |ends: &Ends| if was_missing { ends.earliest } else { start(&room.spec.source, *ends) };
-        room.begin(epoch(&info), (0..).zip(ends.iter().map(start)));
-        *targets = Some((0..).zip(ends.iter().map(|ends| ends.high_watermark)).collect());
+    if begin.targets.is_none() {
+        let from = (0..).zip(&ends).map(|(p, ends)| (p, begin.offset(room, (epoch(&info), p), ends)));
+        // There is one topic: its places are its partitions.
+        room.begin(epoch(&info), from);
+        begin.targets = Some((0..).zip(ends.iter().map(|ends| ends.high_watermark)).collect());
+        if begin.has_watchers && !room.is_table() {
+            // They are told every record from here on.
+            room.go_live();
+        }
     }
     let mut reader = log.reader(ReaderOptions::default()).await?;
     let offsets = room.lock().channel.offsets().clone();
@@ -126,25 +254,21 @@ async fn read(
     }
     let mut check_at = Instant::now() + CHECK_EVERY;
     loop {
-        if serve_if_caught_up(room, targets) {
+        if serve_if_caught_up(room, &begin.targets) {
             stats.fine(name);
         }
         for fetched in reader.next().await? {
-            apply(room, rows, &fetched).await;
+            rows.apply(room, &fetched, fetched.tp.partition).await?;
         }
         if Instant::now() >= check_at {
             check_at = Instant::now() + CHECK_EVERY;
             let now = log.topic(topic).await?.ok_or_else(|| LogError::UnknownTopic(topic.clone()))?;
             if now.epoch != info.epoch {
-                let why = format!("topic {topic} was deleted and made anew; start again to read it");
-                return Err(LogError::Fatal(why));
+                return Err(made_anew());
             }
             for partition in room.lock().channel.offsets().len() as i32..now.partitions {
                 tracing::info!("{name}: topic {topic} has a new partition {partition}");
-                room.commit(|channel| {
-                    channel.partition(partition, 0);
-                    Ok(())
-                });
+                room.begin(epoch(&info), [(partition, 0)]);
                 reader.assign(Tp::new(topic.clone(), partition), From::Earliest);
             }
         }
@@ -164,7 +288,8 @@ fn start(source: &Source, ends: Ends) -> i64 {
     }
 }
 
-fn epoch(info: &TopicInfo) -> u64 {
+/// Returns what stands for a topic in positions.
+pub(crate) fn epoch(info: &TopicInfo) -> u64 {
     stable_hash([info.name.as_bytes(), &info.epoch.to_le_bytes()])
 }
 
@@ -175,7 +300,8 @@ fn serve_if_caught_up(room: &Room, targets: &Targets) -> bool {
         return true;
     }
     let reached = state.channel.offsets();
-    let behind = |(partition, end): &(i32, i64)| reached.get(partition).is_none_or(|at| at < end);
+    // A place that is not there any more was of a topic that is gone.
+    let behind = |(place, end): &(i32, i64)| reached.get(place).is_some_and(|at| at < end);
     if targets.as_ref().is_some_and(|targets| !targets.iter().any(behind)) {
         drop(state);
         room.go_live();
@@ -183,41 +309,4 @@ fn serve_if_caught_up(room: &Room, targets: &Targets) -> bool {
         return true;
     }
     false
-}
-
-/// Applies an answer, one commit per batch, and lets others run in between.
-async fn apply(room: &Room, rows: &mut Rows, fetched: &Fetched) {
-    let (topic, partition) = (&fetched.tp.topic, fetched.tp.partition);
-    if let Some(gap) = fetched.gap {
-        tracing::warn!("channel {}: {} lost offsets {} to {}", room.spec.name, fetched.tp, gap.from, gap.to);
-        room.counters.gaps.add((gap.to - gap.from).unsigned_abs());
-        room.commit(|channel| {
-            channel.partition_gap(partition, gap.to);
-            Ok(())
-        });
-    }
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-    for batch in &fetched.batches {
-        room.commit(|channel| {
-            let (mut changes, mut bad) = (0, 0);
-            for record in batch.records_from(fetched.from) {
-                match rows.apply(channel, (topic, partition), &record, now_ms)? {
-                    Applied::Changed => changes += 1,
-                    Applied::Nothing => {}
-                    Applied::Bad => bad += 1,
-                }
-            }
-            room.counters.changes.add(changes);
-            room.counters.bad.add(bad);
-            Ok(())
-        });
-        tokio::task::yield_now().await;
-    }
-    let reached = room.lock().channel.offsets().get(&partition).copied();
-    if reached.is_none_or(|reached| reached < fetched.next) {
-        room.commit(|channel| {
-            channel.advance(partition, fetched.next);
-            Ok(())
-        });
-    }
 }

@@ -1,27 +1,37 @@
-//! Sessions: one connection's subscriptions in protocol v1, whatever carries it.
+//! Sessions: one connection's subscriptions, whatever carries it.
 //!
-//! **In** a client's JSON messages, rings of its bell. **Out** JSON messages in pieces: a head of its own, members that all
-//! clients of a filter share, a tail with the position.
-//! **Before** this file: `dialect::websocket` (framing). **After** it: `hub`.
+//! **In** what a client asks for, rings of its bell. **Out** messages in pieces: a head of its own, members that all
+//! clients of a filter share, a tail with the position; in the voice of its dialect.
+//! **Before** this file: `dialect::websocket`, `dialect::socketio` (framing). **After** it: `hub`.
 //!
 //! **Invariant:** the session never speaks first and never holds more than the messages it was just asked for: news stay in
 //! the channel until the socket takes them. Every refusal is an answer with a code. **Not here:** sockets, close codes.
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 use windrow_core::hub::Tick;
 
-use self::wire::{Incoming, Request as Asked};
+use self::{
+    entry::{Entry, State, Waiting},
+    wire::{Call, Incoming, Request as Asked},
+};
 use crate::{
     dialect::Gateway,
-    hub::{Bell, Fault, Message, Request, Rung, Seat, StartFrom, Subscription, Tried},
+    hub::{Bell, Fault, Message, Request, Rung, Seat, StartFrom, Tried},
 };
 
+mod entry;
+mod outgoing;
+mod recovery;
+mod token;
+mod voice;
 mod wire;
 
-pub use wire::every_ms;
+pub use outgoing::Outgoing;
+pub use recovery::Identity;
+pub use voice::Voice;
+pub use wire::{bye, every_ms};
 
 /// Without rows for this long, a subscription tells its position.
 pub const POSITION_EVERY: Duration = Duration::from_secs(15);
@@ -29,61 +39,20 @@ pub const POSITION_EVERY: Duration = Duration::from_secs(15);
 /// How long more than the outbox bound may wait: a burst that the socket takes bit by bit is no reason to begin anew.
 pub const BEHIND_MAX: Duration = Duration::from_secs(1);
 
-/// One message to a client: head, shared members, tail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
-    /// What differs by client.
-    pub head: Vec<u8>,
-    /// What is shared; may be empty.
-    pub body: Bytes,
-    /// What ends the message.
-    pub tail: Vec<u8>,
-}
-
-impl Outgoing {
-    /// Makes an error of the connection.
-    pub fn error(fault: &Fault) -> Self {
-        wire::error(None, fault)
-    }
-
-    /// Makes the last message before the server closes.
-    pub fn bye(code: &str, reconnect_after: Duration) -> Self {
-        wire::bye(code, reconnect_after)
-    }
-
-    /// Returns the size of the message.
-    pub fn len_bytes(&self) -> usize {
-        self.head.len() + self.body.len() + self.tail.len()
-    }
-}
-
 /// One connection.
 #[derive(Debug)]
 pub struct Session {
     gateway: Gateway,
     bell: Arc<Bell>,
+    voice: Voice,
+    /// Who the client is when it comes back, where it may.
+    recovery: Option<Box<Identity>>,
     /// By seat.
     entries: Vec<Option<Entry>>,
     /// Seats that may have news.
     news: Rung,
     /// Since when more waits than the outbox bound.
     behind_since: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    number: i64,
-    channel: Box<str>,
-    state: State,
-    /// When something was last told.
-    told: Instant,
-}
-
-#[derive(Debug)]
-enum State {
-    /// The channel is still being read, or has not reached the client's position.
-    Waiting(Box<Request>, Instant),
-    Subscribed(Box<Subscription>),
 }
 
 /// What is left to do with the connection.
@@ -97,38 +66,70 @@ pub enum Verdict {
 
 impl Session {
     /// Begins a session that has no subscriptions.
-    pub fn new(gateway: Gateway, bell: Arc<Bell>) -> Self {
-        Self { gateway, bell, entries: Vec::new(), news: Rung::default(), behind_since: None }
-    }
-
-    /// Answers one message of the client.
-    pub fn on_text(&mut self, text: &str, out: &mut Vec<Outgoing>) {
-        let asked = match Incoming::parse(text) {
-            Ok(asked) => asked,
-            Err((number, fault)) => return out.push(wire::error(number, &fault)),
-        };
-        let number = asked.number();
-        if let Err(fault) = self.answer(asked, out) {
-            out.push(wire::error(number, &fault));
+    pub fn new(gateway: Gateway, bell: Arc<Bell>, voice: Voice) -> Self {
+        Self {
+            gateway,
+            bell,
+            voice,
+            recovery: None,
+            entries: Vec::new(),
+            news: Rung::default(),
+            behind_since: None,
         }
     }
 
-    fn answer(&mut self, asked: Asked, out: &mut Vec<Outgoing>) -> Result<(), Fault> {
+    /// Answers one message of the client: JSON of protocol v1.
+    pub fn on_text(&mut self, text: &str, out: &mut Vec<Outgoing>) {
+        let asked = Incoming::parse(text);
+        self.answer_or_refuse(asked, None, out);
+    }
+
+    /// Answers one event of the client: its name and its only argument, if it has just one.
+    pub fn on_event(
+        &mut self,
+        name: &str,
+        argument: Option<&str>,
+        ack: Option<u64>,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let asked = Call::parse(name, argument);
+        self.answer_or_refuse(asked, ack, out);
+    }
+
+    fn answer_or_refuse(
+        &mut self,
+        asked: Result<Asked, (Option<i64>, Fault)>,
+        ack: Option<u64>,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let (number, answered) = match asked {
+            Ok(asked) => (asked.number(), self.answer(asked, ack, out)),
+            Err((number, fault)) => (number, Err(fault)),
+        };
+        if let Err(fault) = answered {
+            out.push(self.voice.refusal(number, ack, &fault));
+        }
+    }
+
+    fn answer(&mut self, asked: Asked, ack: Option<u64>, out: &mut Vec<Outgoing>) -> Result<(), Fault> {
         match asked {
-            Asked::Ping(value) => out.push(wire::pong(value.get())),
+            Asked::Ping(value) => out.push(Outgoing::whole(format!("{{\"pong\":{}}}", value.get()))),
             Asked::Auth => {
                 return Err(Fault::new("no_auth", "this server has no [auth] configured"));
             }
             Asked::Subscribe { channel, number, filter, from, tick } => {
                 let request = self.request(&channel, number, filter.as_deref(), from, tick)?;
-                self.subscribe(number, channel.into(), request, out)?;
+                let kept = self.keep(filter.as_deref(), tick);
+                self.subscribe(number, channel.into(), request, (ack, kept), out)?;
             }
             Asked::Unsubscribe(number) => {
                 let seat = self.seat(number)?;
-                self.entries[seat] = None;
-                out.push(wire::unsubscribed(number));
+                if let Some(entry) = self.entries[seat].take() {
+                    out.push(wire::unsubscribed(&self.voice, &entry.channel, number, ack));
+                    self.seal_answer(out.len() - 1, out);
+                }
             }
-            Asked::Filter { number, filter } => self.refilter(number, filter.as_deref(), out)?,
+            Asked::Filter { number, filter } => self.refilter(number, filter.as_deref(), ack, out)?,
         }
         Ok(())
     }
@@ -157,6 +158,7 @@ impl Session {
         number: i64,
         channel: Box<str>,
         request: Request,
+        (ack, kept): (Option<u64>, Option<Box<recovery::Asked>>),
         out: &mut Vec<Outgoing>,
     ) -> Result<(), Fault> {
         let seat = self.entries.iter().position(Option::is_none).unwrap_or(self.entries.len());
@@ -164,35 +166,56 @@ impl Session {
         let deadline = now + request.patience();
         let state = match request.attempt(self.seat_of(seat), false)? {
             Tried::Ready(subscription) => State::Subscribed(subscription),
-            Tried::NotYet => State::Waiting(Box::new(request), deadline),
+            Tried::NotYet => State::Waiting(Box::new(Waiting { request, deadline, ack })),
         };
-        let mut entry = Entry { number, channel, state, told: now };
-        entry.greet(out);
+        let mut entry = Entry { number, channel, state, told: now, kept };
+        let from = out.len();
+        entry.greet(&self.voice, ack, out);
         if seat == self.entries.len() {
             self.entries.push(None);
         }
         self.entries[seat] = Some(entry);
         self.news.add(seat);
+        self.seal_answer(from, out);
         Ok(())
     }
 
-    fn refilter(&mut self, number: i64, filter: Option<&str>, out: &mut Vec<Outgoing>) -> Result<(), Fault> {
+    fn refilter(
+        &mut self,
+        number: i64,
+        filter: Option<&str>,
+        ack: Option<u64>,
+        out: &mut Vec<Outgoing>,
+    ) -> Result<(), Fault> {
         let seat = self.seat(number)?;
-        let Some(entry) = &mut self.entries[seat] else { return Err(unknown(number)) };
-        let State::Subscribed(subscription) = &mut entry.state else {
-            return Err(Fault::new("not_ready", format!("subscription {number} has not begun yet")));
-        };
         let bound = self.gateway.limits.outbox_max_bytes;
         let mut sent_bytes = 0;
-        while sent_bytes < bound && !subscription.in_snapshot() {
+        loop {
+            let Some(Entry { channel, state: State::Subscribed(subscription), .. }) = &mut self.entries[seat]
+            else {
+                return Err(not_begun(number));
+            };
+            if sent_bytes >= bound || subscription.in_snapshot() {
+                break;
+            }
             let Some(message) = subscription.next_message_now() else { break };
-            let message = wire::message(number, message);
+            if let Message::End(fault) = message {
+                // What comes of it is up to the next pull.
+                self.news.add(seat);
+                return Err(fault);
+            }
+            let message = wire::message(&self.voice, channel, number, message);
             sent_bytes += message.len_bytes();
             out.push(message);
+            self.seal(out);
         }
+        let Some(entry) = &mut self.entries[seat] else { return Err(unknown(number)) };
+        let State::Subscribed(subscription) = &mut entry.state else { return Err(not_begun(number)) };
         let (members, at) = subscription.refilter(filter)?;
-        out.push(wire::filtered(number, members, at));
+        entry.refiltered(filter);
         entry.told = Instant::now();
+        out.push(wire::filtered(&self.voice, &entry.channel, number, ack, members, at));
+        self.seal_answer(out.len() - 1, out);
         self.news.add(seat);
         Ok(())
     }
@@ -229,27 +252,32 @@ impl Session {
                 left.add(seat);
                 continue;
             }
-            let seat_of = self.seat_of(seat);
+            let (seat_of, from) = (self.seat_of(seat), out.len());
             let Some(entry) = &mut self.entries[seat] else { continue };
-            if let Err(fault) = entry.retry(seat_of, now, out) {
-                out.push(wire::error(Some(entry.number), &fault));
+            if let Err((ack, fault)) = entry.retry(seat_of, now, &self.voice, out) {
+                out.push(self.voice.refusal(Some(entry.number), ack, &fault));
                 self.entries[seat] = None;
                 continue;
             }
-            let State::Subscribed(subscription) = &mut entry.state else { continue };
-            while let Some(message) = subscription.next_message() {
+            self.seal_answer(from, out);
+            while let Some(Entry { number, channel, state: State::Subscribed(subscription), told, .. }) =
+                &mut self.entries[seat]
+            {
+                let Some(message) = subscription.next_message() else { break };
                 if let Message::End(fault) = message {
                     if fault.code == "slow" {
                         return Verdict::Close(fault);
                     }
-                    out.push(wire::error(Some(entry.number), &fault));
+                    out.push(wire::ended(&self.voice, channel, *number, &fault));
                     self.entries[seat] = None;
+                    self.seal(out);
                     break;
                 }
-                entry.told = now;
-                let message = wire::message(entry.number, message);
+                *told = now;
+                let message = wire::message(&self.voice, channel, *number, message);
                 bytes += message.len_bytes();
                 out.push(message);
+                self.seal(out);
                 if bytes >= bytes_max {
                     left.add(seat);
                     break;
@@ -288,27 +316,31 @@ impl Session {
     /// Tells the positions of subscriptions that were silent for long, and gives up waiting for channels. Returns when to
     /// come again.
     pub fn on_time(&mut self, now: Instant, out: &mut Vec<Outgoing>) -> Instant {
-        let mut next = now + POSITION_EVERY;
+        let (mut next, mut quiet) = (now + POSITION_EVERY, Vec::new());
         for (seat, slot) in self.entries.iter_mut().enumerate() {
             let Some(entry) = slot else { continue };
             match &mut entry.state {
-                State::Waiting(_, deadline) => {
-                    if *deadline <= now {
+                State::Waiting(waiting) => {
+                    if waiting.deadline <= now {
                         self.news.add(seat);
                     } else {
-                        next = next.min(*deadline);
+                        next = next.min(waiting.deadline);
                     }
                 }
                 State::Subscribed(subscription) => {
                     if entry.told + POSITION_EVERY <= now {
                         entry.told = now;
                         if let Some(at) = subscription.position() {
-                            out.push(wire::position(entry.number, &at));
+                            quiet.push(wire::position(&self.voice, &entry.channel, entry.number, &at));
                         }
                     }
                     next = next.min(entry.told + POSITION_EVERY);
                 }
             }
+        }
+        for position in quiet {
+            out.push(position);
+            self.seal(out);
         }
         next
     }
@@ -316,31 +348,15 @@ impl Session {
     /// Returns when [`Self::on_time`] has something to do; `None` while there are no subscriptions.
     pub fn wakes_at(&self) -> Option<Instant> {
         let when = self.entries.iter().flatten().map(|entry| match &entry.state {
-            State::Waiting(_, deadline) => *deadline,
+            State::Waiting(waiting) => waiting.deadline,
             State::Subscribed(_) => entry.told + POSITION_EVERY,
         });
         when.min()
     }
 }
 
-impl Entry {
-    /// Tries again to subscribe.
-    fn retry(&mut self, seat: Seat, now: Instant, out: &mut Vec<Outgoing>) -> Result<(), Fault> {
-        let State::Waiting(request, deadline) = &self.state else { return Ok(()) };
-        if let Tried::Ready(subscription) = request.attempt(seat, *deadline <= now)? {
-            self.state = State::Subscribed(subscription);
-            self.greet(out);
-        }
-        Ok(())
-    }
-
-    /// Answers a subscribe that has begun, with the first piece of its snapshot.
-    fn greet(&mut self, out: &mut Vec<Outgoing>) {
-        let State::Subscribed(subscription) = &mut self.state else { return };
-        let first = if subscription.in_snapshot() { subscription.next_message() } else { None };
-        out.push(wire::subscribed(self.number, &self.channel, subscription, first));
-        self.told = Instant::now();
-    }
+fn not_begun(number: i64) -> Fault {
+    Fault::new("not_ready", format!("subscription {number} has not begun yet"))
 }
 
 fn unknown(number: i64) -> Fault {

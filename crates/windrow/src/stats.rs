@@ -98,6 +98,13 @@ impl Stats {
         self.metrics.lock().remove(subject);
     }
 
+    /// Forgets some numbers of a subject that only half left.
+    pub fn forget_some(&self, subject: &Subject, names: &[&str]) {
+        if let Some(numbers) = self.metrics.lock().get_mut(subject) {
+            numbers.retain(|(name, _), _| !names.contains(name));
+        }
+    }
+
     /// Returns handles of all numbers.
     pub fn snapshot(&self) -> Snapshot {
         self.metrics.lock().clone()

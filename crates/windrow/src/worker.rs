@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
+use windrow_core::engine::TaskOptions;
 
 use crate::{
     log::{
@@ -19,15 +20,30 @@ use crate::{
     },
     stats::Stats,
     topics::StreamWork,
+    watermarks::Watermarks,
 };
+pub use clock::Clock;
 use commit::{Committer, Epoch};
 use owned::Owned;
+use poison::Poison;
 use purge::Purges;
+pub(crate) use restore::read_journal;
+use silence::Silence;
+use source::made_anew;
+use trouble::{blame, guarded};
 
+mod clock;
 mod commit;
+mod numbers;
 mod owned;
+mod poison;
 mod purge;
 mod restore;
+mod silence;
+mod source;
+mod trouble;
+
+pub(crate) use numbers::room as room_of_view;
 
 /// Bytes of output that may wait for a cut: a worker that reaches it stops reading until the commit in flight is back.
 const EPOCH_MAX_BYTES: usize = 64 << 20;
@@ -45,7 +61,7 @@ pub struct Shared {
     pub log: Arc<dyn Log>,
     /// The app: group name and prefix.
     pub app: Arc<str>,
-    /// Streams by source topic.
+    /// What is done with each topic: sources and partials.
     pub streams: Arc<BTreeMap<Topic, StreamWork>>,
     /// Where numbers go.
     pub stats: Arc<Stats>,
@@ -53,8 +69,12 @@ pub struct Shared {
     pub commit_interval: Duration,
     /// Whether commits are transactions.
     pub exactly_once: bool,
-    /// Largest value of a record; a larger one is bad.
-    pub record_max_bytes: usize,
+    /// Bounds of every task.
+    pub task: TaskOptions,
+    /// The time of day.
+    pub clock: Clock,
+    /// What other workers tell of their partitions; `None` when no stream needs it.
+    pub watermarks: Option<Arc<Watermarks>>,
     /// Partitions of bounded streams that are folded and committed to their end.
     pub ended: mpsc::UnboundedSender<Tp>,
 }
@@ -68,6 +88,8 @@ pub struct Worker {
     committer: Committer,
     tasks: BTreeMap<Tp, Owned>,
     purges: Purges,
+    silence: Silence,
+    poison: Poison,
     cut_at: Instant,
     epoch_began: Instant,
 }
@@ -83,6 +105,7 @@ impl Worker {
         let committer = Committer::open(&shared, &name).await?;
         let group = shared.log.group(options).await?;
         let reader = shared.log.reader(ReaderOptions::default()).await?;
+        let silence = Silence::new(&shared);
         let now = Instant::now();
         Ok(Self {
             shared,
@@ -92,24 +115,37 @@ impl Worker {
             committer,
             tasks: BTreeMap::new(),
             purges: Purges::default(),
+            silence,
+            poison: Poison::default(),
             cut_at: now,
             epoch_began: now,
         })
     }
 
-    /// Folds until told to stop, then finishes its transaction and leaves the group.
+    /// Folds until told to stop, then finishes its transaction. Leaves the group, unless another is in it under this name.
     ///
-    /// - **Errors:** only what retrying cannot help; the caller reports it and stops the process.
+    /// - **Errors:** `Fenced` when another has joined the group under this worker's name: join again, but not for ever. Else only
+    ///   what retrying cannot help; the caller reports it and stops the process.
     pub async fn run(mut self, stop: CancellationToken) -> Result<()> {
+        let folded = self.fold_until(stop).await;
+        for (_, owned) in std::mem::take(&mut self.tasks) {
+            owned.forget();
+        }
+        if matches!(folded, Err(LogError::Fenced(_))) {
+            return folded;
+        }
+        let left = self.group.leave().await;
+        folded.and(left)
+    }
+
+    async fn fold_until(&mut self, stop: CancellationToken) -> Result<()> {
         while !stop.is_cancelled() {
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => Ok(()),
                 done = self.committer.returned(), if self.committer.is_busy() => self.on_committed(done).await,
-                event = self.group.next() => match event {
-                    Ok(event) => self.on_event(event).await,
-                    Err(error) => Err(error),
-                },
+                // A membership that has ended gives no more events: going on without it would look alive and fold nothing.
+                event = self.group.next() => self.on_event(event?).await,
                 () = tokio::time::sleep_until(self.cut_at), if !self.committer.is_busy() => self.cut().await,
                 fetched = self.reader.next(), if self.may_read() => self.on_fetched(fetched).await,
             };
@@ -117,9 +153,19 @@ impl Worker {
                 self.survive(error).await?;
             }
         }
-        self.finish().await?;
-        self.tasks.clear();
-        self.group.leave().await
+        self.end().await
+    }
+
+    /// Finishes the transaction. Fenced or unheard, the last epoch is aborted and whoever takes over folds it again: that is no
+    /// failure of the drain.
+    async fn end(&mut self) -> Result<()> {
+        match self.finish().await {
+            Err(error @ (LogError::Retry(_) | LogError::Rebalancing(_) | LogError::Fenced(_))) => {
+                tracing::warn!(worker = %self.name, %error, "the last commit failed; its records are folded again by another");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     fn may_read(&self) -> bool {
@@ -140,9 +186,7 @@ impl Worker {
             }
             GroupEvent::Lost(tps) => {
                 // Whatever is in flight for them is fenced; wait for that verdict so that nothing is sent afterwards.
-                if self.committer.is_busy() {
-                    let _ = self.committer.returned().await;
-                }
+                self.committer.stop().await;
                 self.let_go(&tps);
                 // The rest of the transaction went down with them.
                 self.restore_all().await
@@ -163,20 +207,34 @@ impl Worker {
     /// Restores a partition from its journals and starts reading it.
     async fn take_over(&mut self, tp: Tp) -> Result<()> {
         let Some(work) = self.shared.streams.get(&tp.topic) else { return Ok(()) };
+        if tp.partition >= work.targets.source_partitions() {
+            tracing::warn!(worker = %self.name, partition = %tp, "the source grew: it is read when that is planned for");
+            return Ok(());
+        }
         let room = format!("restore {tp}");
         loop {
             match restore::restore(&self.shared, work, &tp).await {
-                Ok(owned) => {
+                Ok(mut owned) => {
                     self.shared.stats.fine(&room);
+                    for (view, why) in self.poison.stopped(&tp) {
+                        owned.task.stop_view(view, why);
+                    }
                     tracing::info!(worker = %self.name, partition = %tp, offset = owned.start, "reading");
                     self.reader.assign(tp.clone(), crate::log::From::Offset(owned.start));
                     self.tasks.insert(tp, owned);
                     return Ok(());
                 }
                 Err(LogError::Retry(why)) => {
+                    tracing::warn!(worker = %self.name, partition = %tp, %why, "cannot restore yet; trying again");
                     self.shared.stats.trouble(&room, why);
+                    if self.group.membership().is_err() {
+                        // It is another's already; the event that says so comes next.
+                        self.shared.stats.fine(&room);
+                        return Ok(());
+                    }
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
+                Err(LogError::Recreated(topic)) => return Err(made_anew(&self.shared.app, &topic)),
                 Err(error) => return Err(error),
             }
         }
@@ -186,19 +244,39 @@ impl Worker {
         self.purges.forget();
         for tp in tps {
             self.reader.unassign(tp);
-            if self.tasks.remove(tp).is_some() {
+            self.poison.forget(tp);
+            self.silence.release(tp);
+            if let Some(owned) = self.tasks.remove(tp) {
+                owned.forget();
                 tracing::info!(worker = %self.name, partition = %tp, "given away");
             }
         }
     }
 
     async fn on_fetched(&mut self, fetched: Result<Vec<Fetched>>) -> Result<()> {
-        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let fetched = match fetched {
+            // One broker is away; the reader asks it again and reads what the others hold meanwhile. No fold is in doubt.
+            Err(LogError::Retry(why)) => {
+                self.shared.stats.trouble("read", why);
+                return Ok(());
+            }
+            Err(LogError::Recreated(topic)) => return Err(made_anew(&self.shared.app, &topic)),
+            other => other?,
+        };
+        self.shared.stats.fine("read");
+        let now_ms = self.shared.clock.now_ms();
         let mut behind = false;
-        for item in fetched? {
+        for item in fetched {
             let Some(owned) = self.tasks.get_mut(&item.tp) else { continue };
+            self.silence.fetched(&item);
             behind |= item.next < item.last_stable;
-            owned.fold(&item, now_ms)?;
+            let folded = guarded(|| owned.fold(&item, now_ms)).unwrap_or_else(|panic| {
+                let why = format!("folding {} from offset {} panicked: {panic}", item.tp, item.from);
+                let views: Vec<_> = owned.views().collect();
+                blame(&mut self.poison, &item.tp, owned, views, &why);
+                Err(LogError::Retry(why))
+            });
+            folded?;
             if owned.wants_end() {
                 owned.check_end(&*self.shared.log, &item.tp, item.next).await?;
             }
@@ -220,10 +298,26 @@ impl Worker {
         self.cut_at = now + self.shared.commit_interval;
         self.epoch_began = now;
         let mut epoch = Epoch::new(self.tasks.len());
-        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let now_ms = self.shared.clock.now_ms();
+        self.silence.flow(&mut self.tasks);
         for (tp, owned) in &mut self.tasks {
-            owned.cut(tp, now_ms, &mut epoch);
+            match guarded(|| owned.cut(tp, now_ms, &mut epoch)) {
+                Ok(Ok(())) => {}
+                Ok(Err(LogError::Refused { topic, reason })) => {
+                    let views: Vec<_> = owned.writers_of(&topic).collect();
+                    blame(&mut self.poison, tp, owned, views, &reason);
+                    return Err(LogError::Retry(reason));
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(panic) => {
+                    let why = format!("cutting {tp} panicked: {panic}");
+                    let views: Vec<_> = owned.views().collect();
+                    blame(&mut self.poison, tp, owned, views, &why);
+                    return Err(LogError::Retry(why));
+                }
+            }
         }
+        self.silence.tell(&self.tasks, now_ms, &mut epoch);
         if epoch.is_still() {
             return Ok(());
         }
@@ -244,7 +338,8 @@ impl Worker {
     async fn commit_positions(&mut self) -> Result<()> {
         self.settle().await?;
         let mut epoch = Epoch::new(self.tasks.len());
-        epoch.offsets.extend(self.tasks.iter().map(|(tp, owned)| (tp.clone(), owned.task.position())));
+        // Not where the task stands: what it has folded since its last cut is in no journal.
+        epoch.offsets.extend(self.tasks.iter().map(|(tp, owned)| (tp.clone(), owned.last_cut())));
         if epoch.offsets.is_empty() {
             return Ok(());
         }
@@ -262,8 +357,16 @@ impl Worker {
     }
 
     async fn on_committed(&mut self, done: Result<()>) -> Result<()> {
-        done?;
+        match done {
+            Err(LogError::Rebalancing(why)) => self.wait_out_rebalance(why).await?,
+            done => done?,
+        }
         self.shared.stats.fine("commit");
+        for (tp, owned) in &self.tasks {
+            if let Some(offset) = owned.consumed() {
+                self.purges.consumed(tp, offset);
+            }
+        }
         self.purges.run(&self.shared.log).await;
         for (tp, owned) in &mut self.tasks {
             if owned.committed() {
@@ -274,43 +377,16 @@ impl Worker {
         Ok(())
     }
 
-    /// Answers trouble: what may pass drops the state and restores it; what cannot is handed up.
-    async fn survive(&mut self, error: LogError) -> Result<()> {
-        tracing::warn!(worker = %self.name, %error, "commit or read failed; restoring from the journal");
-        self.shared.stats.trouble("commit", error.to_string());
-        match error {
-            LogError::Retry(_) => tokio::time::sleep(RETRY_PAUSE).await,
-            LogError::Fenced(_) => self.reopen().await?,
-            fatal => return Err(fatal),
-        }
-        if self.committer.is_busy() {
-            let _ = self.committer.returned().await;
-        }
-        self.restore_all().await?;
-        self.shared.stats.fine("commit");
-        Ok(())
-    }
-
-    async fn reopen(&mut self) -> Result<()> {
-        loop {
-            match self.committer.reopen(&self.shared, &self.name).await {
-                Err(LogError::Retry(why)) => {
-                    self.shared.stats.trouble("commit", why);
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
-                done => return done,
-            }
-        }
-    }
-
     /// Memory may hold a fold that was aborted: every task starts again from its journal.
     async fn restore_all(&mut self) -> Result<()> {
+        self.committer.stop().await;
         let tps: Vec<Tp> = self.tasks.keys().cloned().collect();
         for tp in &tps {
             self.reader.unassign(tp);
         }
         self.tasks.clear();
         self.purges.forget();
+        self.silence.forget();
         for tp in tps {
             self.take_over(tp).await?;
         }

@@ -115,14 +115,15 @@ fn check_prints_the_plan() {
 
             stream clicks
               topic     video_clicks (made with 1 partition, kept 7d)
+              format    json, key text
               time      column ts, milliseconds
-                        lateness 2s, at most 1h ahead, silence stops time
+                        lateness 2s, at most 1h ahead, flows on after 30s of silence
               reads     ts number, video any, watched_s number
               key       unknown
               bad       to shop.clicks.bad; a gap: counted, then on
 
             view likes_1m over clicks
-              shape     windows of 1m; one stage: the topic has one partition
+              shape     windows of 1m; one stage: stream clicks has one partition
               rows      id any, count bigint, window_start, window_end, final, seq
               key       id, window_start
               emits     changes; grace 0s, closed windows stay 1h
@@ -136,12 +137,68 @@ fn check_prints_the_plan() {
               topics    none
 
             listener main at 127.0.0.1:8080
-              dialects  websocket, sse, http, dashboard
+              dialects  websocket, sse, socketio, http, dashboard
               channels  every view, _stats, _clients
               publish   every stream
               origins   the same
         "#]],
     );
+}
+
+#[test]
+fn check_says_which_views_need_two_stages_and_why() {
+    let spread = GOOD.replace("lateness", "partitions = 4\nlateness");
+    Desk::with(&spread).check(&["check"], expect![[r#"
+        0
+        windrow.toml is fine.
+
+        app         shop
+        log         embedded in windrow-data; exactly once, a commit each 100ms
+
+        stream clicks
+          topic     video_clicks (made with 4 partitions, kept 7d)
+          format    json, key text
+          time      column ts, milliseconds
+                    lateness 2s, at most 1h ahead, flows on after 30s of silence
+          reads     ts number, video any, watched_s number
+          key       unknown
+          bad       to shop.clicks.bad; a gap: counted, then on
+
+        view likes_1m over clicks
+          shape     windows of 1m; two stages: it groups by (id), but stream clicks has 4 partitions and does not say what its message key is: records of one group may be in several partitions; if the message key is among the group's columns, set keyed_by in [streams.clicks]
+          rows      id any, count bigint, window_start, window_end, final, seq
+          key       id, window_start
+          emits     changes; grace 0s, closed windows stay 1h
+          state     at most 1GiB a partition, then new keys are refused and counted
+          topics    shop.likes_1m, shop.likes_1m.journal, shop.likes_1m.partials, shop.likes_1m.sources, shop.likes_1m.late, likes_per_minute (finals)
+
+        view long over clicks
+          shape     a filter, no state; served straight from the stream
+          rows      video any, watched_s number
+          key       _topic, _partition, _offset
+          topics    none
+
+        listener main at 127.0.0.1:8080
+          dialects  websocket, sse, socketio, http, dashboard
+          channels  every view, _stats, _clients
+          publish   every stream
+          origins   the same
+    "#]]);
+}
+
+#[test]
+fn check_promises_no_topic_of_bad_records_where_nobody_would_write_it() {
+    for (view, bad) in [
+        ("SELECT a FROM s", "  bad       counted and told in the log; a gap: counted, then on\n"),
+        (
+            "SELECT a, count(*) AS n FROM s GROUP BY a",
+            "  bad       to windrow.s.bad; a gap: stops the stream\n",
+        ),
+    ] {
+        let desk = Desk::with(&format!("[streams.s]\non_gap = \"stop\"\n[views.v]\nsql = \"{view}\"\n"));
+        let told = shown(&desk.run(&["check"]));
+        assert!(told.contains(bad), "{view}: {told}");
+    }
 }
 
 #[test]
@@ -181,11 +238,6 @@ fn check_tells_every_mistake_and_exits_with_2() {
           hint: name another with --config, let `windrow init TOPIC` write one, or try `windrow demo`
     "#]],
     );
-    let spread = GOOD.replace("lateness", "partitions = 4\nlateness");
-    Desk::with(&spread).check(&["check"], expect![[r#"
-        2
-        windrow.toml:10:1: view likes_1m groups by (id), but stream clicks has 4 partitions and does not say what its message key is: records of one group may be in several partitions; if the message key is among the group's columns, set keyed_by in [streams.clicks], or give the topic one partition
-    "#]]);
     let config = format!("{GOOD}[listeners.main]\nbind = \"${{BIND}}\"\n");
     let desk = Desk::with(&config);
     desk.write(".env", "# where\nexport BIND='127.0.0.1:9'\n");

@@ -24,6 +24,8 @@ partitions = 4
 keyed_by = [\"video\"]
 [streams.notes]
 format = \"text\"
+[streams.plants]
+topic_pattern = \"^plant[.]\"
 [views.likes]
 sql = \"SELECT video, count(*) AS n FROM clicks GROUP BY video\"
 ";
@@ -226,6 +228,30 @@ fn published_records_are_committed_where_their_key_belongs() {
         0 null one
         0 null two"#]]
     .assert_eq(&server.records("notes", 1).join("\n"));
+}
+
+#[test]
+fn a_stream_of_several_topics_is_told_which_and_makes_those_that_match() {
+    let server = Server::local();
+    server.check("POST /api/streams/plants HTTP/1.1", "{}", expect![[r#"
+        400 {"error":{"code":"bad_topic","message":"stream plants reads several topics (all that match ^plant[.]): say which by ?topic=NAME"}}
+    "#]]);
+    server.check("POST /api/streams/plants?topic=animal.a HTTP/1.1", "{}", expect![[r#"
+        400 {"error":{"code":"bad_topic","message":"topic \"animal.a\" is not one of stream plants, which reads all that match ^plant[.]"}}
+    "#]]);
+    let head = "POST /api/streams/plants?topic=plant.a HTTP/1.1\nidempotency-key: one";
+    for body in ["{\"v\":1}", "{\"v\":1}"] {
+        server.check(
+            head,
+            body,
+            expect![[r#"
+            200 {"accepted":1,"rejected":[]}
+        "#]],
+        );
+    }
+    server.call(&head.replace("plant.a", "plant.b"), "{\"v\":1}");
+    assert_eq!(server.records("plant.a", 1).len(), 1, "a retry");
+    assert_eq!(server.records("plant.b", 1).len(), 1, "another topic is another request");
 }
 
 #[test]

@@ -16,6 +16,10 @@ mod eventually;
 mod groups;
 #[path = "log_conformance/records.rs"]
 mod records;
+#[path = "log_conformance/settings.rs"]
+mod settings;
+#[path = "log_conformance/topics.rs"]
+mod topics;
 #[path = "log_conformance/transactions.rs"]
 mod transactions;
 
@@ -47,6 +51,7 @@ on_both_logs! {
     transactions::nothing_is_seen_before_the_commit,
     transactions::an_aborted_transaction_is_passed_over,
     transactions::output_and_offsets_commit_together,
+    transactions::a_transaction_without_positions_is_refused,
     transactions::a_zombie_writer_is_fenced,
     transactions::a_membership_that_was_left_is_fenced,
     transactions::a_membership_from_before_a_move_is_fenced,
@@ -55,4 +60,9 @@ on_both_logs! {
     groups::three_members_share_and_take_over,
     bounds::a_purged_position_is_told_as_a_gap,
     bounds::a_reader_at_the_end_hears_silence,
+    topics::a_deleted_topic_is_gone_with_its_records_and_positions,
+    topics::a_reader_is_told_of_a_topic_made_anew_and_reads_it_when_asked,
+    topics::topics_that_come_and_go_are_listed_and_disturb_no_other,
+    settings::a_topic_grows_under_its_writer_and_its_member,
+    settings::the_largest_record_is_taken_and_a_larger_one_is_not,
 }

@@ -21,7 +21,10 @@ struct Need {
 
 const NEEDS: &[Need] = &[
     Need { name: "git", programs: &["git"], version: "--version", packages: &["git"] },
-    Need { name: "cc", programs: &["cc"], version: "--version", packages: &["build-essential", "perl"] },
+    Need { name: "cc", programs: &["cc"], version: "--version", packages: &["build-essential"] },
+    // OpenSSL is built from source: by make, and by a perl with its usual modules, which a bare Debian lacks.
+    Need { name: "make", programs: &["make"], version: "--version", packages: &["build-essential"] },
+    Need { name: "perl", programs: &["perl"], version: "-MIPC::Cmd", packages: &["perl"] },
     Need { name: "java", programs: &["java"], version: "-version", packages: &["default-jre-headless"] },
     Need { name: "mvn", programs: &["mvn"], version: "--version", packages: &["maven"] },
     Need {

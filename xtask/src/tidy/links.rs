@@ -30,7 +30,7 @@ pub(super) fn check(path: &str, text: &str, files: &BTreeMap<String, String>) ->
 }
 
 /// Lines outside fenced code.
-fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fenced = false;
     text.lines().enumerate().filter(move |(_, line)| {
         let fence = line.trim_start().starts_with("```");
@@ -52,7 +52,7 @@ fn targets(line: &str) -> Vec<&str> {
     found
 }
 
-fn resolve(from: &str, target: &str) -> String {
+pub(super) fn resolve(from: &str, target: &str) -> String {
     let mut parts: Vec<&str> = from.split('/').collect();
     parts.pop();
     for part in target.split('/') {

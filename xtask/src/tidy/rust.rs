@@ -29,7 +29,7 @@ const IMPURE: &[&str] = &[
 pub(super) fn test_files(files: &BTreeMap<String, String>) -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     for (path, text) in files.iter().filter(|(path, _)| path.ends_with(".rs")) {
-        let named = path.ends_with("/tests.rs") || path.contains("/tests/") || path.contains("/fuzz/");
+        let named = path.ends_with("/tests.rs") || path.contains("/tests/") || path.starts_with("fuzz/");
         if named {
             tests.insert(path.clone());
         }

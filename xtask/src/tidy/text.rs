@@ -7,6 +7,9 @@ use super::Breach;
 /// Folders of somebody's machine. Written in two pieces, so that this file keeps its own rule.
 const FOLDERS: &[&str] = &[concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/")];
 
+/// What git leaves where two changes met.
+const MARKS: &[&str] = &["<<<<<<<", ">>>>>>>"];
+
 /// How the addresses of package registries begin: clients know where theirs is, and mirrors differ.
 const REGISTRIES: &[&str] = &["//registry.", "//index.", "//static.", "//files.", "//repo.", "//repo1."];
 
@@ -15,6 +18,9 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Breach> {
     for (i, line) in text.lines().enumerate() {
         if line.trim_end() != line {
             breaches.push(Breach::at(i, "white space at the end of the line"));
+        }
+        if MARKS.iter().any(|mark| line.starts_with(mark)) {
+            breaches.push(Breach::at(i, "a merge that was not finished"));
         }
         if let Some(folder) = FOLDERS.iter().find(|folder| names_folder(line, folder)) {
             breaches.push(Breach::at(i, format!("a path of one machine: {folder}")));
@@ -60,6 +66,12 @@ mod tests {
         assert_eq!(rules("a.md", "ok\nbad \n"), ["2 white space at the end of the line"]);
         assert_eq!(rules("a.md", "ok\nbad"), ["2 the last line has no line end"]);
         assert!(rules("a.md", "").is_empty());
+    }
+
+    #[test]
+    fn an_unfinished_merge_is_found() {
+        assert_eq!(rules("a.md", "<<<<<<< ours\na\n=======\nb\n>>>>>>> theirs\n").len(), 2);
+        assert!(rules("a.md", "    <<<<<<< in a listing\n===\n").is_empty());
     }
 
     #[test]

@@ -73,6 +73,12 @@ impl DistinctSet {
         self.find(self.hasher.hash_one(&wanted[..]), &wanted)
     }
 
+    /// Tells whether the other set has elements that this one has not.
+    pub(super) fn lacks(&self, other: &DistinctSet) -> bool {
+        let mut elements = (0..other.ends.len() as u32).map(|row| element(&other.ends, &other.bytes, row));
+        elements.any(|element| !self.find(self.hasher.hash_one(element), element))
+    }
+
     /// Appends a number of elements and those from `from` on that fit into `room`, at least one; returns where to go on.
     pub(super) fn encode(&self, from: usize, room: usize, out: &mut Vec<u8>) -> usize {
         let begin = self.start(from);

@@ -69,6 +69,15 @@ impl Sum {
         }
     }
 
+    /// Adds another sum; returns by how many bytes the heap grew.
+    pub(crate) fn merge(&mut self, other: &Sum) -> isize {
+        match other {
+            Sum::Empty => 0,
+            Sum::Small(total) => self.add(Datum::Int(*total)),
+            Sum::Large(large) => self.add_large(|exact| exact.add_exact(&large.exact), large.doubles),
+        }
+    }
+
     fn add_large(&mut self, add: impl FnOnce(&mut Exact), double: bool) -> isize {
         let before = self.heap_bytes();
         if !matches!(self, Sum::Large(_)) {

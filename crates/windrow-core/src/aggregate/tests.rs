@@ -35,10 +35,40 @@ fn check(rows: &[(&str, &[Datum<'_>])], expect: Expect) {
             restored.push();
             restored.apply(0, &mut Reader(&journal)).unwrap();
             assert_eq!(result(&restored), result(&column), "{name} {kind_name} after the journal");
+            for at in 0..=values.len() {
+                let (front, back) = values.split_at(at);
+                for parts in [[front, back], [back, front]] {
+                    let merged = merged(kind, &parts);
+                    assert_eq!(result(&merged), result(&column), "{name} {kind_name} in two parts at {at}");
+                }
+            }
         }
         out.push('\n');
     }
     expect.assert_eq(&out);
+}
+
+/// Folds each part into a cell of its own, and merges those.
+fn merged(kind: AggregateKind, parts: &[&[Datum<'_>]]) -> Column {
+    let mut whole = Column::new(kind);
+    whole.push();
+    let mut grown = 0;
+    for part in parts {
+        let mut column = Column::new(kind);
+        column.push();
+        part.iter().for_each(|value| {
+            column.fold(0, *value);
+        });
+        let mut partial = Vec::new();
+        column.encode(0, 0, usize::MAX, &mut partial);
+        column.encode_nothing(&mut partial);
+        let mut reader = Reader(&partial);
+        grown += whole.merge(0, &mut reader).unwrap();
+        assert_eq!(whole.merge(0, &mut reader), Some(0), "nothing adds nothing");
+        assert!(reader.is_empty());
+    }
+    assert!(grown >= 0);
+    whole
 }
 
 fn result(column: &Column) -> String {
@@ -56,6 +86,10 @@ fn results_of_all_kinds() {
             ("nothing", &[]),
             ("nulls", &[Datum::Null, Datum::Null]),
             ("integers", &[Datum::Int(1), Datum::Int(2), Datum::Int(2)]),
+            (
+                "kinds that never compare",
+                &[Datum::Text("b"), Datum::Int(7), Datum::Bool(true), Datum::Text("a")],
+            ),
             ("thirds", &[Datum::Int(1), Datum::Int(0), Datum::Int(0)]),
             ("mixed", &[Datum::Int(1), Datum::Float(0.5), Datum::Float(1.0)]),
             ("tenths", &[Datum::Float(0.1); 10]),
@@ -77,6 +111,7 @@ fn results_of_all_kinds() {
             nothing: count=0 distinct=0 sum=null avg=null min=null max=null
             nulls: count=0 distinct=0 sum=null avg=null min=null max=null
             integers: count=3 distinct=2 sum=5 avg=1.6666666666666667 min=1 max=2
+            kinds that never compare: count=4 distinct=4 sum=7 avg=7 min=true max="b"
             thirds: count=3 distinct=2 sum=1 avg=0.3333333333333333 min=0 max=1
             mixed: count=3 distinct=2 sum=2.5 avg=0.8333333333333334 min=0.5 max=1
             tenths: count=10 distinct=1 sum=1 avg=0.1 min=0.1 max=0.1
@@ -132,6 +167,18 @@ fn double() -> impl Strategy<Value = f64> {
         any_bits,
         -1e6..1e6,
         select(vec![f64::MAX, -f64::MAX, 5e-324, -5e-324, f64::MIN_POSITIVE, 1.0, 0.1, -0.0])
+    ]
+}
+
+/// Values for every kind of aggregate.
+fn value() -> impl Strategy<Value = Datum<'static>> {
+    prop_oneof![
+        4 => any::<i64>().prop_map(Datum::Int),
+        2 => (-3..4_i64).prop_map(Datum::Int),
+        4 => double().prop_map(Datum::Float),
+        2 => select(vec!["", "a", "b"]).prop_map(Datum::Text),
+        1 => any::<bool>().prop_map(Datum::Bool),
+        1 => Just(Datum::Null),
     ]
 }
 
@@ -205,6 +252,59 @@ proptest! {
                 column.fold(0, Datum::Float(1e300));
                 column.fold(0, Datum::Int(-1));
                 column.result(0, &Bump::new());
+            }
+        }
+    }
+
+    #[test]
+    fn cells_merge_to_what_one_cell_would_be_however_values_are_spread(
+        values in vec((value(), 0..4_usize), 0..30),
+    ) {
+        let all: Vec<_> = values.iter().map(|(value, _)| *value).collect();
+        let parts: Vec<Vec<_>> = (0..4)
+            .rev()
+            .map(|part| values.iter().filter(|(_, at)| *at == part).map(|(value, _)| *value).collect())
+            .collect();
+        let parts: Vec<&[Datum<'_>]> = parts.iter().map(Vec::as_slice).collect();
+        for kind in [
+            AggregateKind::Count,
+            AggregateKind::CountDistinct,
+            AggregateKind::Sum,
+            AggregateKind::Avg,
+            AggregateKind::Min,
+            AggregateKind::Max,
+        ] {
+            let (whole, merged) = (merged(kind, &[&all]), merged(kind, &parts));
+            prop_assert_eq!(result(&merged), result(&whole), "{:?}", kind);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn looking_ahead_gives_what_folding_would(raw in proptest::collection::vec(0..8_u8, 0..12), next in 0..8_u8) {
+        const WIDE: i128 = 1 << 100;
+        let datum = |i: u8| match i {
+            0 => Datum::Null,
+            1 => Datum::Int(i64::MAX),
+            2 => Datum::Float(0.1),
+            3 => Datum::Wide(&WIDE),
+            4 => Datum::Text("b"),
+            5 => Datum::Text("a"),
+            6 => Datum::Timestamp(-7),
+            _ => Datum::Int(3),
+        };
+        use AggregateKind::{Avg, Count, Max, Min, Sum};
+        for kind in [Count, Sum, Avg, Min, Max] {
+            let (arena, mut column) = (Bump::new(), Column::new(kind));
+            let alone = format!("{:?}", column.result_with(None, datum(next), &arena));
+            column.push();
+            raw.iter().for_each(|i| { column.fold(0, datum(*i)); });
+            let ahead = format!("{:?}", column.result_with(Some(0), datum(next), &arena));
+            column.fold(0, datum(next));
+            prop_assert_eq!(&ahead, &format!("{:?}", column.result(0, &arena)));
+            if raw.is_empty() {
+                prop_assert_eq!(&alone, &ahead);
             }
         }
     }

@@ -8,6 +8,7 @@ use bumpalo::Bump;
 
 use crate::{
     batch::Record,
+    registry::Frame,
     scan,
     spec::Format,
     value::{ColumnType, Datum, write_text},
@@ -23,8 +24,10 @@ pub(super) enum Source {
     Key,
     Value,
     Headers,
-    /// A wanted name of the scanner.
+    /// A wanted name of the value.
     Member(usize),
+    /// A wanted name of the key.
+    KeyMember(usize),
 }
 
 impl Source {
@@ -43,24 +46,28 @@ impl Source {
     }
 }
 
-/// Reads a key: text, or a JSON document as any value is read. `None` when it is not what its format says.
+/// Reads a key: text, bytes, or a JSON document as any value is read. `None` when it is not what its format says.
 pub(super) fn key<'a>(
     bytes: &'a [u8],
-    format: Format,
+    format: &Format,
     ty: Option<ColumnType>,
     arena: &'a Bump,
 ) -> Option<Datum<'a>> {
     match (format, ty) {
-        (_, Some(ColumnType::Bytes)) => Some(Datum::Bytes(bytes)),
+        (_, Some(ColumnType::Bytes)) | (Format::Bytes, None) => Some(Datum::Bytes(bytes)),
         (Format::Json, _) => scan::convert(scan::document(bytes).ok()?, ty, arena),
-        (Format::Text, _) => text(std::str::from_utf8(bytes).ok()?, ty),
+        (Format::JsonRegistry, _) => key(Frame::split(bytes).ok()?.1, &Format::Json, ty, arena),
+        (_, _) => text(std::str::from_utf8(bytes).ok()?, ty),
     }
 }
 
-/// Reads a whole value, already known to be UTF-8.
-pub(super) fn value<'a>(bytes: &'a [u8], format: Format, ty: Option<ColumnType>) -> Option<Datum<'a>> {
-    if ty == Some(ColumnType::Bytes) {
+/// Reads a whole value, already known to be what its format says.
+pub(super) fn value<'a>(bytes: &'a [u8], format: &Format, ty: Option<ColumnType>) -> Option<Datum<'a>> {
+    if ty == Some(ColumnType::Bytes) || (ty.is_none() && *format == Format::Bytes) {
         return Some(Datum::Bytes(bytes));
+    }
+    if *format == Format::JsonRegistry {
+        return value(Frame::split(bytes).ok()?.1, &Format::Json, ty);
     }
     let whole = std::str::from_utf8(bytes).ok()?;
     match (format, ty) {

@@ -3,14 +3,19 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::batch::{Batch, BatchBuilder, Compression};
+use crate::{
+    batch::{Batch, BatchBuilder, Compression},
+    topics::Topics,
+};
+
+mod formats;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
 fn spec(format: Format, time: TimeSpec) -> StreamSpec {
     StreamSpec {
         name: "clicks".into(),
-        topic: "clicks".into(),
+        topics: Topics::One("clicks".into()),
         format,
         key_format: Format::Text,
         columns: Vec::new(),
@@ -19,9 +24,11 @@ fn spec(format: Format, time: TimeSpec) -> StreamSpec {
         max_ahead_ms: 3_600_000,
         idle_ms: None,
         on_bad: crate::spec::OnBad::DeadLetter,
+        required: Vec::new(),
         keyed_by: Vec::new(),
         latest_by: Vec::new(),
         keep: 0,
+        row_filter: None,
         until_end: false,
     }
 }
@@ -95,6 +102,35 @@ fn bad_values_get_their_reason() {
              -> empty_value: the value is empty
         "#]],
     );
+}
+
+#[test]
+fn a_record_without_what_the_stream_requires_is_bad() {
+    let required = vec!["v".into(), "w".into()];
+    let spec = StreamSpec { required, ..spec(Format::Json, by_column(TimeUnit::Seconds)) };
+    let decoder = Decoder::for_columns(&spec, &columns(&[("v", Some(ColumnType::Bigint)), ("x", None)]));
+    check(
+        &decoder,
+        &[
+            r#"{"ts":1,"v":2}"#,
+            r#"{"ts":1}"#,
+            r#"{"ts":1,"v":null}"#,
+            r#"{"ts":1,"v":"2"}"#,
+            r#"{"ts":1,"v":2.5}"#,
+            r#"{"ts":true,"v":2}"#,
+        ],
+        expect![[r#"
+            {"ts":1,"v":2} -> 1000 [Int(2), Null] [0, 0]
+            {"ts":1} -> missing_column: a column that the stream requires is missing, null, or of another type
+            {"ts":1,"v":null} -> missing_column: a column that the stream requires is missing, null, or of another type
+            {"ts":1,"v":"2"} -> missing_column: a column that the stream requires is missing, null, or of another type
+            {"ts":1,"v":2.5} -> missing_column: a column that the stream requires is missing, null, or of another type
+            {"ts":true,"v":2} -> bad_time: the event time is of another type or outside the years 1 to 9999
+        "#]],
+    );
+    let table = StreamSpec { latest_by: vec!["v".into()], ..spec };
+    let decoder = Decoder::for_columns(&table, &columns(&[("v", None)]));
+    assert_eq!(told(&decoder, &record(None)), "1700000000000 [Null] [0]", "a deletion has no columns");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::{BadReason, TS_MS_MAX, TS_MS_MIN};
 use crate::{
     scan::{Token, rfc3339_ms, text},
     spec::TimeUnit,
+    value::Datum,
 };
 use bumpalo::Bump;
 
@@ -20,13 +21,45 @@ pub(super) fn event_time_ms(token: Token<'_>, unit: TimeUnit, arena: &Bump) -> R
     let ms = match (unit, token) {
         (_, Token::Missing | Token::Null) => return Err(BadReason::MissingTime),
         (TimeUnit::Rfc3339, Token::Text { raw, escaped }) => rfc3339_ms(text(raw, escaped, arena)),
-        (TimeUnit::Seconds, Token::Number(digits)) => scaled(digits, 3),
-        (TimeUnit::Millis, Token::Number(digits)) => scaled(digits, 0),
-        (TimeUnit::Micros, Token::Number(digits)) => scaled(digits, -3),
-        (TimeUnit::Nanos, Token::Number(digits)) => scaled(digits, -6),
+        // A logical type knows its unit, the schema's one.
+        (_, Token::Of(Datum::Timestamp(ms))) => Some(ms),
+        (TimeUnit::Rfc3339, Token::Of(Datum::Text(text))) => rfc3339_ms(text),
+        (TimeUnit::Rfc3339, _) => None,
+        (unit, Token::Number(digits)) => scaled(digits, power(unit)),
+        (unit, Token::Of(Datum::Int(count))) => whole(count, power(unit)),
+        (unit, Token::Of(Datum::Float(count))) => fraction(count, power(unit)),
         _ => None,
     };
     ms.and_then(in_range).ok_or(BadReason::BadTime)
+}
+
+/// Which power of ten makes milliseconds of a unit.
+fn power(unit: TimeUnit) -> i32 {
+    match unit {
+        TimeUnit::Seconds => 3,
+        TimeUnit::Millis | TimeUnit::Rfc3339 => 0,
+        TimeUnit::Micros => -3,
+        TimeUnit::Nanos => -6,
+    }
+}
+
+fn whole(count: i64, power: i32) -> Option<i64> {
+    let factor = 10_i64.pow(power.unsigned_abs());
+    if power >= 0 { count.checked_mul(factor) } else { Some(count.div_euclid(factor)) }
+}
+
+/// A double stands for its shortest digits, as it does in JSON: 1.001 seconds are 1,001 ms, although the double is a bit less.
+fn fraction(count: f64, power: i32) -> Option<i64> {
+    use std::io::Write;
+    if count.fract() == 0.0 && count.abs() < 9e15 {
+        return whole(count as i64, power);
+    }
+    // The longest of all doubles: sign, point, and some 330 places.
+    let mut digits = [0; 400];
+    let mut rest = &mut digits[..];
+    write!(rest, "{count}").ok()?;
+    let left = rest.len();
+    scaled(std::str::from_utf8(&digits[..400 - left]).ok()?, power)
 }
 
 /// Lets only times of the years 1 to 9999 pass.

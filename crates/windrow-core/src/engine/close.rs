@@ -11,12 +11,11 @@
 //! closed never opens again. With `late = "update"` a closed bucket stays until it retires, and is settled at the cut.
 //! **Not here:** whether one record is late (`view`).
 
-use super::view::View;
+use super::view::{Staged, View};
 use crate::{
     plan::Shape,
     spec::LatePolicy,
     state::{Bucket, Retained},
-    watermark::ENDED_MS,
 };
 
 impl View {
@@ -28,6 +27,15 @@ impl View {
         let spec = &self.plan.spec;
         let closed = self.watermark.ms().saturating_sub(spec.grace_ms);
         self.closed_end_ms = self.closed_end_ms.max(closed);
+        if let Staged::Scatter(_) = self.stage {
+            // Nothing closes here. What the other stage would no longer take is refused: it goes by the least of all
+            // partitions' watermarks, which is never past this one's.
+            let updates = spec.late == LatePolicy::Update;
+            let retired = || spec.retain_ms.map_or(i64::MIN, |retain_ms| closed.saturating_sub(retain_ms));
+            let dropped = if updates { retired() } else { self.closed_end_ms };
+            self.dropped_end_ms = self.dropped_end_ms.max(dropped);
+            return;
+        }
         if spec.late == LatePolicy::Update {
             // Finals of one epoch go out together, so that a late record in it does not make two.
             self.dropped_end_ms = self.dropped_end_ms.max(self.retired_end_ms());
@@ -40,10 +48,13 @@ impl View {
         self.retire();
     }
 
-    /// Brings the watermark to infinity.
-    pub(super) fn end(&mut self) {
-        self.watermark.flow_to(ENDED_MS);
-        self.flow();
+    /// Moves time on without records, to infinity at the end of a bounded input.
+    pub(super) fn flow_to(&mut self, ms: i64) {
+        let merges = matches!(self.stage, Staged::Merge(_));
+        if !merges && ms > self.watermark.ms() {
+            self.watermark.flow_to(ms);
+            self.flow();
+        }
     }
 
     /// Windows that end at or before it have been in the channel for long enough. Data says so, not the end of the input.
@@ -80,8 +91,7 @@ impl View {
 
     fn emit_finals(&mut self, bucket: &mut Bucket) {
         for row in 0..bucket.len() as u32 {
-            let shown = self.rows.write(bucket, row, true);
-            bucket.set_shown(row, shown);
+            self.write(bucket, row, true);
         }
     }
 
@@ -129,8 +139,7 @@ impl View {
             } else if closed || self.rows.wants_changes() {
                 for i in 0..bucket.touched.len() {
                     let row = bucket.touched[i];
-                    let shown = self.rows.write(bucket, row, closed);
-                    bucket.set_shown(row, shown);
+                    self.write(bucket, row, closed);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Dead letters: records that were late or bad, on their way to a topic of their own, as they came.
+//! Dead letters: records that were late or bad, and partials that came too late, on their way to a topic of their own, as they came.
 //!
 //! **In** a record and what happened to it. **Out** an [`OutRecord`] with the story in its headers.
 //! **Invariant:** nothing is cut off in silence: a key or value that is too long is shortened, and its true length told.
@@ -41,6 +41,16 @@ impl Lateness<'_> {
     }
 }
 
+/// Where a partial row comes from, and what it says.
+#[derive(Debug)]
+pub(super) struct Range<'t> {
+    pub(super) topic: &'t str,
+    pub(super) partition: i32,
+    pub(super) from: i64,
+    pub(super) to: i64,
+    pub(super) row: &'t [u8],
+}
+
 /// Longest key and value that a dead letter carries: half of what a topic takes by default.
 const PART_MAX_BYTES: usize = 480 << 10;
 /// What the headers come to.
@@ -59,6 +69,30 @@ impl DeadLetters {
 
     pub(super) fn bad(&mut self, source: &Source, record: &Record<'_>, reason: &'static str) {
         self.push(Target::Bad, source, record, vec![("reason", Bytes::from_static(reason.as_bytes()))]);
+    }
+
+    /// Takes a partial row that came when its window had closed.
+    pub(super) fn partial(
+        &mut self,
+        target: Target,
+        from: &Range<'_>,
+        why: &'static str,
+        late: &Lateness<'_>,
+    ) {
+        let headers = vec![
+            ("reason", Bytes::from_static(why.as_bytes())),
+            ("key", Bytes::copy_from_slice(late.key)),
+            ("window", late.window.clone().into()),
+            ("lateness", late.text().into()),
+            ("source_topic", Bytes::copy_from_slice(from.topic.as_bytes())),
+            ("source_partition", from.partition.to_string().into()),
+            ("source_offset", from.from.to_string().into()),
+            ("source_offset_end", from.to.to_string().into()),
+        ];
+        let value = Some(Bytes::copy_from_slice(&from.row[..from.row.len().min(PART_MAX_BYTES)]));
+        self.bytes += HEADERS_BYTES + value.as_ref().map_or(0, Bytes::len);
+        let place = Place::Hash(from.partition.cast_unsigned());
+        self.records.push(OutRecord { target, place, key: None, value, headers, timestamp_ms: 0 });
     }
 
     fn push(

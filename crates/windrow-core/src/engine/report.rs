@@ -20,6 +20,10 @@ pub struct Cut {
     pub journal_records: u64,
     /// Bytes of those.
     pub journal_bytes: u64,
+    /// Records of partials and their bytes.
+    pub partial_records: u64,
+    /// Bytes of those.
+    pub partial_bytes: u64,
     /// Snapshot series that began or completed in this cut.
     pub series: Vec<SeriesEvent>,
     /// A few of the records that were late, bad or refused, for the log.
@@ -66,6 +70,10 @@ pub struct Sample {
 pub enum SampleKind {
     /// Its window had closed.
     Late,
+    /// A partial came when its window had closed, which cannot be: an invariant is broken.
+    Partial,
+    /// A partial came again.
+    Repeated,
     /// It could not become a row.
     Bad(BadReason),
     /// The view's state is full, or the group key too large.
@@ -104,6 +112,8 @@ pub struct ViewStats {
     pub late: u64,
     /// Records refused because the state was full or the key too large.
     pub refused: u64,
+    /// Partials that their source had sent before, as no transaction does: passed over, or added where only a part was.
+    pub repeated: u64,
     /// Windows closed before their time because the state was full.
     pub closed_early: u64,
     /// Next offset of this view.
@@ -126,6 +136,19 @@ pub enum StopReason {
         /// What is wrong with it.
         reason: BadReason,
     },
+    /// A record of partials cannot be merged: something else wrote it, or it is damaged.
+    Partial {
+        /// Name of the view.
+        view: Arc<str>,
+        /// Topic of the partials.
+        topic: Arc<str>,
+        /// Its partition.
+        partition: i32,
+        /// Offset of the record.
+        offset: i64,
+        /// What is wrong with it, as the end of a sentence.
+        why: &'static str,
+    },
 }
 
 impl fmt::Display for StopReason {
@@ -136,6 +159,12 @@ impl fmt::Display for StopReason {
                     f,
                     "stream {stream} stops at offset {offset}: {reason}, and on_bad = \"stop\"; repair the producer and \
                      set on_bad = \"dead-letter\" to go past it"
+                )
+            }
+            StopReason::Partial { view, topic, partition, offset, why } => {
+                write!(
+                    f,
+                    "view {view} stops: the partial at offset {offset} of {topic}/{partition} cannot be merged: {why}"
                 )
             }
         }

@@ -6,8 +6,12 @@
 
 use std::hash::BuildHasher;
 
-use super::{close::retained_of, view::View};
+use super::{
+    close::retained_of,
+    view::{Staged, View},
+};
 use crate::{
+    block::RowRun,
     journal::{ClosedWindow, JournalError, Section},
     plan::Shape,
     spec::{Emit, LatePolicy},
@@ -23,7 +27,12 @@ impl View {
             return self.journal.applied(&block);
         }
         let mut reader = block.sections();
-        while let Some(section) = reader.next(self.plan.aggregates.len()) {
+        let plan = self.plan.clone();
+        let cells = |end_ms| match end_ms {
+            RUNNING_END_MS if plan.is_windowed() => plan.over.len(),
+            _ => plan.aggregates.len(),
+        };
+        while let Some(section) = reader.next(cells) {
             let applied = section.and_then(|section| self.apply(section));
             applied.ok_or_else(|| self.journal.corrupt("a section cannot be read"))?;
         }
@@ -33,12 +42,19 @@ impl View {
     fn apply(&mut self, section: Section<'_>) -> Option<()> {
         match section {
             Section::Progress(progress) => self.journal.set_progress(progress),
-            Section::Rows { end_ms, closed, count, mut keys, mut columns } => {
-                if self.plan.is_windowed() == (end_ms == RUNNING_END_MS) {
-                    return None;
-                }
-                let at = self.bucket_at(end_ms);
-                let bucket = &mut self.buckets[at];
+            Section::Source(mark) => match &mut self.stage {
+                Staged::Merge(sources) => sources.restore(mark),
+                Staged::Local | Staged::Scatter(_) => return None,
+            },
+            Section::Rows(RowRun { end_ms, closed, count, mut keys, mut columns }) => {
+                let bucket = match (self.plan.is_windowed(), end_ms == RUNNING_END_MS) {
+                    (true, true) => &mut self.over.as_mut()?.bucket,
+                    (false, false) => return None,
+                    _ => {
+                        let at = self.bucket_at(end_ms);
+                        &mut self.buckets[at]
+                    }
+                };
                 bucket.closed = closed;
                 for _ in 0..count {
                     let key = keys.prefixed()?;
@@ -62,11 +78,13 @@ impl View {
     }
 
     fn apply_closed(&mut self, closed: &ClosedWindow<'_>) -> Option<()> {
-        let at = self.buckets.binary_search_by_key(&closed.end_ms, |bucket| bucket.end_ms);
         if closed.stays {
-            self.buckets.get_mut(at.ok()?)?.closed = true;
+            // Its rows may all be in slices that are still to come.
+            let at = self.bucket_at(closed.end_ms);
+            self.buckets[at].closed = true;
             return Some(());
         }
+        let at = self.buckets.binary_search_by_key(&closed.end_ms, |bucket| bucket.end_ms);
         if !closed.last {
             self.journal.closing.extend_from_slice(closed.keys);
             return Some(());
@@ -100,7 +118,8 @@ impl View {
 
     fn bucket_at(&mut self, end_ms: i64) -> usize {
         self.buckets.binary_search_by_key(&end_ms, |bucket| bucket.end_ms).unwrap_or_else(|at| {
-            self.buckets.insert(at, Bucket::new(end_ms, &self.plan.aggregates));
+            let bucket = Bucket::new(end_ms, &self.plan.aggregates).with_reserve(self.reserve);
+            self.buckets.insert(at, bucket);
             at
         })
     }
@@ -121,10 +140,18 @@ impl View {
             self.watermark.flow_to(progress.watermark_ms);
             self.closed_end_ms = progress.closed_end_ms;
             self.dropped_end_ms = progress.dropped_end_ms;
+            self.cut_position = progress.position;
+        }
+        let watermark = (self.watermark.ms(), self.watermark.data_ms());
+        match &mut self.stage {
+            Staged::Local => {}
+            Staged::Scatter(scatter) => scatter.sent = watermark,
+            Staged::Merge(sources) => sources.restored(progress.is_some(), watermark.0),
         }
         let updates = self.plan.spec.late == LatePolicy::Update;
         let changes = self.plan.spec.emit == Emit::Changes || self.plan.shape == Shape::Running;
         self.state_bytes = self.retained.iter().map(Retained::bytes).sum();
+        self.state_bytes += self.over.as_ref().map_or(0, |over| over.bucket.bytes);
         let mut buckets = std::mem::take(&mut self.buckets);
         for bucket in &mut buckets {
             bucket.settle();

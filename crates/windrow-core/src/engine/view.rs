@@ -15,7 +15,10 @@ use super::{
     Sample, SampleKind, TaskError, ViewStats,
     dead::{DeadLetters, Lateness, Source},
     keys::Keys,
+    over::Over,
     rows::{self, Rows},
+    scatter::Scatter,
+    sources::Sources,
 };
 use crate::{
     batch::Record,
@@ -23,8 +26,8 @@ use crate::{
     journal::{Journal, Progress},
     out::Target,
     plan::{AggregateKind, Shape, ViewPlan},
-    spec::{LatePolicy, OnFull},
-    state::{Bucket, Retained, canon},
+    spec::{LatePolicy, OnFull, StreamSpec},
+    state::{Bucket, Reserve, Retained, canon},
     value::Datum,
     watermark::{ENDED_MS, Watermark},
     window::{RUNNING_END_MS, Window},
@@ -39,11 +42,27 @@ pub(super) struct Reading<'r, 'a> {
     pub(super) source: &'a Source,
 }
 
+/// Which part of a view's aggregation is done here.
+#[derive(Debug)]
+pub(super) enum Staged {
+    /// All of it.
+    Local,
+    /// Records become partials.
+    Scatter(Box<Scatter>),
+    /// Partials become rows.
+    Merge(Sources),
+}
+
 /// One view over one partition.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) plan: Arc<ViewPlan>,
+    pub(super) stage: Staged,
+    /// Topic of the stream.
+    pub(super) stream_topic: Arc<str>,
     pub(super) position: i64,
+    /// Position at the last cut.
+    pub(super) cut_position: i64,
     pub(super) watermark: Watermark,
     /// Windows that end at or before it have closed: a final is out, or nothing was in them.
     pub(super) closed_end_ms: i64,
@@ -51,6 +70,9 @@ pub(super) struct View {
     pub(super) dropped_end_ms: i64,
     /// By window end.
     pub(super) buckets: VecDeque<Bucket>,
+    /// What the finals of each key add up to, where the query asks for it.
+    pub(super) over: Option<Over>,
+    pub(super) reserve: Option<Reserve>,
     /// By window end.
     pub(super) retained: VecDeque<Retained>,
     pub(super) state_bytes: usize,
@@ -61,9 +83,11 @@ pub(super) struct View {
     pub(super) hasher: RandomState,
     pub(super) touched: usize,
     pub(super) stats: ViewStats,
+    /// What it held when it stopped is gone.
+    pub(super) dropped: bool,
     /// The bucket of the last record.
     current: (Window, usize),
-    has_sets: bool,
+    pub(super) has_sets: bool,
 }
 
 /// No time is inside.
@@ -74,25 +98,36 @@ const TOUCHED_BYTES: usize = 320;
 impl View {
     pub(super) fn new(
         plan: Arc<ViewPlan>,
-        lateness_ms: i64,
+        stream: &StreamSpec,
         hasher: RandomState,
         journal: Journal,
+        stage: Staged,
     ) -> Result<Self, TaskError> {
         let spec = &plan.spec;
+        // Partials bring watermarks, of which lateness has been taken off.
+        let lateness_ms = if let Staged::Merge(_) = stage { 0 } else { stream.lateness_ms };
         if spec.late == LatePolicy::Update && spec.on_full == OnFull::CloseOldest {
             let why = "late = \"update\" keeps closed windows, so on_full = \"close-oldest\" would free nothing; set \
                        on_full = \"refuse-new-keys\" or \"stop\"";
             return Err(TaskError::Options { view: spec.name.clone(), why });
         }
+        let over = Over::new(&plan, &stage);
         Ok(Self {
             rows: Rows::new(plan.clone())?,
+            reserve: Reserve::of(&plan.over),
+            state_bytes: over.as_ref().map_or(0, |over| over.bucket.bytes),
+            over,
+            stage,
+            // Views that the engine runs are over one topic: the planner refuses others.
+            stream_topic: stream.topics.one().unwrap_or(&stream.name).clone(),
             position: 0,
+            cut_position: 0,
+            dropped: false,
             watermark: Watermark::new(lateness_ms),
             closed_end_ms: i64::MIN,
             dropped_end_ms: i64::MIN,
             buckets: VecDeque::new(),
             retained: VecDeque::new(),
-            state_bytes: 0,
             late_letters: DeadLetters::default(),
             journal,
             samples: Vec::new(),
@@ -140,7 +175,7 @@ impl View {
         }
         let mut place = self.locate(window, hash, key);
         if self.state_bytes >= plan.spec.state_max_bytes {
-            if !self.make_room(plan, read, window, hash, key) || self.is_dropped(read, window, key) {
+            if !self.make_room_for_record(plan, read, window, hash, key) || self.is_gone(read, window, key) {
                 return;
             }
             place = self.locate(window, hash, key);
@@ -178,16 +213,6 @@ impl View {
         }
     }
 
-    fn would_grow<'a>(&self, plan: &'a ViewPlan, read: &Reading<'_, 'a>, at: usize, row: u32) -> bool {
-        let mut calls = plan.aggregates.iter().zip(&self.buckets[at].columns);
-        calls.any(|(call, column)| {
-            call.filter.as_ref().is_none_or(|filter| filter.holds(read.row, read.arena))
-                && call.argument.as_ref().is_some_and(|argument| {
-                    column.would_grow(row as usize, argument.eval(read.row, read.arena))
-                })
-        })
-    }
-
     /// Counts a record of a closed window; tells whether it is lost to the view.
     #[cold]
     fn is_late(&mut self, read: &Reading<'_, '_>, window: Window, key: &[u8]) -> bool {
@@ -200,12 +225,12 @@ impl View {
     }
 
     /// The same after windows were closed to make room: it may have been this one.
-    fn is_dropped(&mut self, read: &Reading<'_, '_>, window: Window, key: &[u8]) -> bool {
+    fn is_gone(&mut self, read: &Reading<'_, '_>, window: Window, key: &[u8]) -> bool {
         self.plan.is_windowed() && window.end_ms <= self.dropped_end_ms && self.is_late(read, window, key)
     }
 
     #[inline]
-    fn locate(&mut self, window: Window, hash: u64, key: &[u8]) -> Option<(usize, u32)> {
+    pub(super) fn locate(&mut self, window: Window, hash: u64, key: &[u8]) -> Option<(usize, u32)> {
         let at = if self.current.0 == window { self.current.1 } else { self.find(window)? };
         Some((at, self.buckets[at].find(hash, key)?))
     }
@@ -217,12 +242,18 @@ impl View {
         Some(at)
     }
 
-    fn insert(&mut self, plan: &ViewPlan, window: Window, hash: u64, key: &[u8]) -> Option<(usize, u32)> {
+    pub(super) fn insert(
+        &mut self,
+        plan: &ViewPlan,
+        window: Window,
+        hash: u64,
+        key: &[u8],
+    ) -> Option<(usize, u32)> {
         let at = match self.find(window) {
             Some(at) => at,
             None => {
                 let at = self.buckets.partition_point(|bucket| bucket.end_ms < window.end_ms);
-                let bucket = Bucket::new(window.end_ms, &plan.aggregates);
+                let bucket = Bucket::new(window.end_ms, &plan.aggregates).with_reserve(self.reserve);
                 self.state_bytes += bucket.bytes;
                 self.buckets.insert(at, bucket);
                 self.current = (window, at);
@@ -241,65 +272,15 @@ impl View {
         self.current = NOWHERE;
     }
 
-    /// Answers a full state; tells whether the record may go in after all.
-    #[cold]
-    fn make_room<'a>(
-        &mut self,
-        plan: &'a ViewPlan,
-        read: &Reading<'_, 'a>,
-        window: Window,
-        hash: u64,
-        key: &[u8],
-    ) -> bool {
-        let max = plan.spec.state_max_bytes;
-        while self.state_bytes >= max {
-            let place = self.locate(window, hash, key);
-            if place.is_some_and(|(at, row)| !(self.has_sets && self.would_grow(plan, read, at, row))) {
-                return true;
-            }
-            match plan.spec.on_full {
-                OnFull::CloseOldest if self.close_oldest() => {}
-                OnFull::RefuseNewKeys | OnFull::CloseOldest => {
-                    let what = if place.is_some() { "a new element of a set" } else { "a new key" };
-                    self.refuse(read, &format!("the state holds {max} bytes, its bound, and this is {what}"));
-                    return false;
-                }
-                OnFull::Stop => {
-                    self.stop(read, max);
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    fn stop(&mut self, read: &Reading<'_, '_>, max: usize) {
-        let why = format!(
-            "view {} stops at offset {}: its state holds {max} bytes, which is state_max, and on_full = \"stop\"",
-            self.plan.spec.name, read.record.offset
-        );
-        self.sample(SampleKind::Stopped, read.record.offset, || why.clone());
-        self.position = read.record.offset;
-        self.stats.stopped = Some(why.into());
-    }
-
-    fn refuse(&mut self, read: &Reading<'_, '_>, why: &str) {
+    pub(super) fn refuse(&mut self, read: &Reading<'_, '_>, why: &str) {
         self.stats.refused += 1;
         self.sample(SampleKind::Refused, read.record.offset, || why.to_owned());
     }
 
     fn late(&mut self, read: &Reading<'_, '_>, window: Window, key: &[u8]) {
-        let plan = &self.plan;
-        let arena = Bump::new();
-        let mut reader = canon::Reader(key);
-        let datums: Vec<Datum<'_>> =
-            plan.keys.iter().map(|column| reader.datum(column.ty, &arena).unwrap_or(Datum::Null)).collect();
-        let mut json = Vec::new();
-        rows::group_json(&datums, &mut json);
-        let closes_ms = window.end_ms.saturating_add(plan.spec.grace_ms);
-        let watermark_ms = self.watermark.ms();
-        // A window that was closed early, to make room, is late by nothing.
-        let late_ms = (watermark_ms != ENDED_MS).then(|| watermark_ms.saturating_sub(closes_ms).max(0));
+        let plan = self.plan.clone();
+        let json = self.key_json(key);
+        let late_ms = self.late_by(window.end_ms.saturating_add(plan.spec.grace_ms));
         let late = Lateness { key: &json, window: window.header(), late_ms };
         if plan.spec.late == LatePolicy::Topic {
             self.late_letters.late(Target::Late(plan.index), read.source, read.record, &late);
@@ -310,7 +291,25 @@ impl View {
         });
     }
 
-    fn sample(&mut self, kind: SampleKind, offset: i64, detail: impl FnOnce() -> String) {
+    pub(super) fn key_json(&self, key: &[u8]) -> Vec<u8> {
+        let arena = Bump::new();
+        let mut reader = canon::Reader(key);
+        let keys = self.plan.keys.iter();
+        let datums: Vec<Datum<'_>> =
+            keys.map(|column| reader.datum(column.ty, &arena).unwrap_or(Datum::Null)).collect();
+        let mut json = Vec::new();
+        rows::group_json(&datums, &mut json);
+        json
+    }
+
+    /// By how much a close has passed; `None` at the end of a bounded input.
+    pub(super) fn late_by(&self, closes_ms: i64) -> Option<i64> {
+        let watermark_ms = self.watermark.ms();
+        // A window that was closed early, to make room, is late by nothing.
+        (watermark_ms != ENDED_MS).then(|| watermark_ms.saturating_sub(closes_ms).max(0))
+    }
+
+    pub(super) fn sample(&mut self, kind: SampleKind, offset: i64, detail: impl FnOnce() -> String) {
         if self.samples.len() < self.journal.options.samples_max {
             let view = Some(self.plan.spec.name.clone());
             self.samples.push(Sample { kind, view, offset, detail: detail() });
@@ -318,7 +317,14 @@ impl View {
     }
 
     pub(super) fn pending_bytes(&self) -> usize {
-        self.rows.bytes() + self.late_letters.bytes() + self.touched * TOUCHED_BYTES
+        if self.dropped {
+            return 0;
+        }
+        let state = match &self.stage {
+            Staged::Scatter(scatter) => scatter.bytes() + self.state_bytes,
+            Staged::Local | Staged::Merge(_) => self.touched * TOUCHED_BYTES,
+        };
+        self.rows.bytes() + self.late_letters.bytes() + state
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -332,7 +338,9 @@ impl View {
     }
 
     pub(super) fn stats(&self) -> ViewStats {
-        let open = self.buckets.iter().filter(|bucket| !bucket.closed);
+        // What is scattered is counted where it is merged.
+        let scatters = matches!(self.stage, Staged::Scatter(_));
+        let open = self.buckets.iter().filter(|bucket| !bucket.closed && !scatters);
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         ViewStats {
             watermark_ms: self.watermark.ms(),

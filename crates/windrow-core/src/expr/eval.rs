@@ -44,6 +44,7 @@ impl Op {
                 Datum::Text(text) => Datum::Bool(pattern.matches(text)),
                 _ => Datum::Null,
             },
+            Op::Format(format) => format.write(at(0), arena),
             Op::Arithmetic(operator) => number::arithmetic(*operator, at(0), at(1), arena),
             Op::Concat => text::concat(at(0), at(1), arena),
             Op::Case { operand } => case(*operand, operands, row, arena),

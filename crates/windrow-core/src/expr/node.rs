@@ -5,7 +5,7 @@
 
 use bumpalo::Bump;
 
-use super::{Pattern, ValueSet};
+use super::{Pattern, TimeFormat, ValueSet};
 use crate::value::{ColumnType, Datum, Value};
 
 /// One node.
@@ -39,6 +39,8 @@ pub(crate) enum Op {
     Between,
     /// A text.
     Match(Box<Pattern>),
+    /// A time.
+    Format(Box<TimeFormat>),
     /// Left, right.
     Arithmetic(Operator),
     /// Left, right.
@@ -222,6 +224,10 @@ impl Node {
             }
             Op::Match(pattern) => {
                 format!("{}({}, {})", pattern.name(), texts.join(", "), quoted(pattern.source()))
+            }
+            Op::Format(format) => {
+                let (format, zone) = format.source();
+                format!("format_time({}, {}, {})", texts.join(", "), quoted(format), quoted(zone))
             }
             Op::Call(function) => call(&function.text()),
             Op::Cast(ty) => call(ty.name()),

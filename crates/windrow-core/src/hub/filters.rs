@@ -27,6 +27,8 @@ pub trait Rule: fmt::Debug + Send + Sync {
     fn text(&self) -> &str;
     /// `column = one of these values`, true for every row that matches; the columns are the channel's.
     fn equality(&self) -> Option<(usize, &[Value])>;
+    /// The columns that it reads.
+    fn columns(&self) -> &[usize];
     /// Tells whether a row matches; only TRUE is true.
     fn holds<'a>(&self, row: &[Datum<'a>], arena: &'a Bump) -> bool;
 }
@@ -38,6 +40,10 @@ impl Rule for Filter {
 
     fn equality(&self) -> Option<(usize, &[Value])> {
         self.equality.as_ref().map(|(column, values)| (*column, values.as_slice()))
+    }
+
+    fn columns(&self) -> &[usize] {
+        &self.columns
     }
 
     fn holds<'a>(&self, row: &[Datum<'a>], arena: &'a Bump) -> bool {
@@ -109,6 +115,9 @@ pub(crate) struct Touch {
     pub(crate) new: bool,
 }
 
+/// The first and the last change of a step, and whether it tells each.
+pub(crate) type Stretch = (u64, u64, bool);
+
 /// One distinct filter.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -127,7 +136,7 @@ pub(crate) struct Slot {
     /// Bytes of those.
     pub(crate) bytes_total: u64,
     /// The latest steps made: clients of one filter that stand at one place share the bytes.
-    pub(crate) steps: VecDeque<(u64, u64, Arc<Step>)>,
+    pub(crate) steps: VecDeque<(Stretch, Arc<Step>)>,
     users: [u32; Tick::ALL.len()],
     dirty: u8,
     seen_no: u64,

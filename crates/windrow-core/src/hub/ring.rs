@@ -17,7 +17,7 @@ const CHANGE_OVERHEAD_BYTES: usize = 64;
 /// One change of one row.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Partition it came from.
+    /// Place it came from.
     pub partition: i32,
     /// Offset it came from.
     pub offset: i64,
@@ -64,6 +64,11 @@ impl Ring {
         self.complete_from.insert(partition, offset);
     }
 
+    /// Says that a partition is recorded no longer.
+    pub fn end(&mut self, partition: i32) {
+        self.complete_from.remove(&partition);
+    }
+
     /// Appends a change and returns its number.
     pub fn push(&mut self, change: Change) -> u64 {
         self.bytes += change.bytes();
@@ -72,9 +77,19 @@ impl Ring {
             let Some(oldest) = self.changes.pop_front() else { break };
             self.bytes -= oldest.bytes();
             self.first_no += 1;
-            self.complete_from.insert(oldest.partition, oldest.offset + 1);
+            if let Some(from) = self.complete_from.get_mut(&oldest.partition) {
+                *from = oldest.offset + 1;
+            }
         }
         self.last_no()
+    }
+
+    /// Forgets everything; numbers go on, so that none is ever given twice.
+    pub fn clear(&mut self) {
+        self.first_no = self.last_no() + 1;
+        self.changes.clear();
+        self.bytes = 0;
+        self.complete_from.clear();
     }
 
     /// Returns the number of the newest change; 0 before the first.
@@ -115,7 +130,8 @@ mod tests {
     use super::*;
 
     fn change(offset: i64) -> Change {
-        let row = Row { key: b"[1]".as_slice().into(), json: b"{}".as_slice().into(), window_end_ms: None };
+        let (key, json) = (b"[1]".as_slice().into(), b"{}".as_slice().into());
+        let row = Row { key, json, window_end_ms: None, partition: 0, offset, born: offset };
         Change { partition: 0, offset, old: None, new: Some(Arc::new(row)) }
     }
 

@@ -5,8 +5,8 @@
 
 use std::{borrow::Borrow, cmp::Ordering, sync::Arc};
 
-/// What one row costs beside its bytes: two allocations, a tree slot, two counters.
-const ROW_OVERHEAD_BYTES: usize = 128;
+/// What one row costs beside its bytes: two allocations, a tree slot, two counters, its place in the log.
+const ROW_OVERHEAD_BYTES: usize = 152;
 
 /// One state of one row.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +17,12 @@ pub struct Row {
     pub json: Box<[u8]>,
     /// End of its window.
     pub window_end_ms: Option<i64>,
+    /// Place it came from: the partition of its topic, where the channel has one topic.
+    pub partition: i32,
+    /// Offset it came from.
+    pub offset: i64,
+    /// Offset of the first state in a row of them: since then the row was never away.
+    pub born: i64,
 }
 
 impl Row {

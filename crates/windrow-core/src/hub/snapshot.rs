@@ -38,6 +38,8 @@ pub struct SnapshotCursor {
     undo: BTreeMap<Box<[u8]>, Option<Arc<Row>>>,
     /// Changes up to this one are in `undo`.
     seen_no: u64,
+    /// Only rows that came from these offsets on; partitions rising, one that is not there from its start.
+    since: Option<Vec<(i32, i64)>>,
 }
 
 /// A part of a snapshot.
@@ -57,7 +59,13 @@ pub struct Lost;
 
 impl SnapshotCursor {
     pub(super) fn new(base_no: u64, prefixes: Vec<Box<[u8]>>, recent: VecDeque<Arc<Row>>) -> Self {
-        Self { recent, prefixes: prefixes.into(), after: None, undo: BTreeMap::new(), seen_no: base_no }
+        let (after, undo, since) = (None, BTreeMap::new(), None);
+        Self { recent, prefixes: prefixes.into(), after, undo, seen_no: base_no, since }
+    }
+
+    /// Leaves out rows from before these offsets.
+    pub(super) fn since(self, offsets: Vec<(i32, i64)>) -> Self {
+        Self { since: Some(offsets), ..self }
     }
 
     /// Reads the next rows that match, up to the bounds; a row larger than `bytes_max` comes alone.
@@ -69,12 +77,19 @@ impl SnapshotCursor {
         rows_max: usize,
     ) -> Result<Piece, Lost> {
         self.remember(ring)?;
+        let since = self.since.as_deref();
+        let is_old = |row: &Row| {
+            since.is_some_and(|since| {
+                let known = since.binary_search_by_key(&row.partition, |(p, _)| *p);
+                known.is_ok_and(|place| row.offset < since[place].1)
+            })
+        };
         let mut members = Members::default();
         let mut arena = Bump::new();
         // Adds a row if it matches; false when it does and there is no room for it.
         let mut add = |row: &Row| {
             arena.reset();
-            if !matches(slot, fields, row, &arena) {
+            if is_old(row) || !matches(slot, fields, row, &arena) {
                 return true;
             }
             let is_full = members.rows > 0 && members.len_bytes() + row.json.len() >= bytes_max;

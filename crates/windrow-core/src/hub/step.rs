@@ -48,6 +48,18 @@ pub(crate) fn width(touches: &[Touch]) -> usize {
     touches.partition_point(|touch| touch.bytes_total <= limit).max(1)
 }
 
+/// Encodes every state that matches, in order; `None` when the ring no longer holds one of them.
+pub(crate) fn encode_each(ring: &Ring, touches: &[Touch]) -> Option<Step> {
+    let mut writer = Members::default();
+    for touch in touches {
+        let change = ring.get(touch.no)?;
+        if let Some(row) = change.new.as_deref().filter(|_| touch.new) {
+            writer.row(row);
+        }
+    }
+    Some(Step { rows: writer.rows, conflated: 0, members: writer.finish() })
+}
+
 /// Encodes the net effect of `touches`; `None` when the ring no longer holds one of them.
 ///
 /// - **Shape:** `window_end_min_ms` is the earliest window end that still has rows: those that left before it are told as
@@ -77,7 +89,7 @@ pub(crate) fn encode(
             }
         }
     } else {
-        changes.iter().filter_map(|(_, change)| change.new.as_deref()).for_each(|row| writer.row(row));
+        return encode_each(ring, touches);
     }
     Some(Step { rows: writer.rows, conflated, members: writer.finish() })
 }
@@ -145,7 +157,7 @@ impl Members {
     }
 
     /// Returns nothing at all when there is nothing to tell.
-    fn finish(self) -> Bytes {
+    pub(crate) fn finish(self) -> Bytes {
         if self.rows == 0 && self.gone.is_empty() && self.retired_ms.is_none() {
             return Bytes::new();
         }

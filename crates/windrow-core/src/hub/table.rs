@@ -52,6 +52,11 @@ impl Table {
         Ok(old)
     }
 
+    /// Returns a row.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Arc<Row>> {
+        self.rows.get(key).map(|row| &row.0)
+    }
+
     /// Removes a row and returns its last state.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Arc<Row>> {
         let old = self.rows.take(key)?.0;
@@ -113,7 +118,8 @@ mod tests {
     use super::*;
 
     fn row(key: &str, end: i64) -> Arc<Row> {
-        Arc::new(Row { key: key.as_bytes().into(), json: b"{}".as_slice().into(), window_end_ms: Some(end) })
+        let (key, json) = (key.as_bytes().into(), b"{}".as_slice().into());
+        Arc::new(Row { key, json, window_end_ms: Some(end), partition: 0, offset: 0, born: 0 })
     }
 
     #[test]

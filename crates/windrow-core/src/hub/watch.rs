@@ -4,19 +4,23 @@
 //! would show. **Invariant:** a pull moves the watcher forward only with what it was given; one that cannot be given
 //! everything is lost, never told less. **Not here:** what changed (`hub`), coming back with a position (`resume`).
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use bumpalo::Bump;
 use bytes::Bytes;
 
 use super::{
     Channel, FilterId, Lost, Mark, Piece, Rule, SnapshotCursor, Tick, TooManyFilters,
-    filters::Touch,
+    filters::Slot,
     keys,
+    missed::Resuming,
     snapshot::matches,
     step::{self, Members, STEP_MAX_BYTES, Step},
 };
-use crate::position::{Position, TopicPosition, stable_hash};
+use crate::position::stable_hash;
 
 /// Somebody who watches a channel through a filter.
 #[derive(Debug)]
@@ -29,10 +33,31 @@ pub struct Watch {
     pub(super) no: u64,
     /// Touches of the filter up to there.
     pub(super) touched: u64,
-    /// What a resumed watcher missed, oldest first; told before anything else.
-    pub(super) missed: VecDeque<Touch>,
-    /// The moment that `missed` leads up to.
-    pub(super) missed_until: Option<Arc<Mark>>,
+    /// Of which life of the channel.
+    pub(super) generation: u32,
+    /// What a resumed watcher missed; told before anything else.
+    pub(super) resuming: Option<Box<Resuming>>,
+    /// Whether it is told every state that matches, in order, instead of what is new in the end.
+    pub(super) each: bool,
+}
+
+impl Watch {
+    /// Makes it one that is told every state of a row that matches, in the order of the channel, and not what left.
+    ///
+    /// - **Limits:** what a watcher missed that comes back with a position is told as it is in the end.
+    pub fn each(self) -> Self {
+        Self { each: true, ..self }
+    }
+
+    /// Tells whether it is told every state.
+    pub fn is_each(&self) -> bool {
+        self.each
+    }
+
+    /// Tells whether the watcher is still being told what it missed.
+    pub fn is_resuming(&self) -> bool {
+        self.resuming.is_some()
+    }
 }
 
 /// What a pull gave.
@@ -44,6 +69,8 @@ pub enum Pulled {
     Step(Arc<Step>, Option<Bytes>),
     /// The ring has passed the watcher: it needs a snapshot, or is to be told what it missed.
     Lost,
+    /// The channel forgot everything and read it anew: the watcher needs a snapshot.
+    Restarted,
 }
 
 /// What changed for a watcher when its filter did.
@@ -66,7 +93,7 @@ impl Channel {
         let filter = self.filters.enter(rule, question, tick)?;
         let touched = self.filters.get(filter).map_or(0, |slot| slot.touched);
         let no = self.marks[Tick::Now as usize].no;
-        Ok(Watch { filter, tick, no, touched, missed: VecDeque::new(), missed_until: None })
+        Ok(Watch { filter, tick, no, touched, generation: self.generation, resuming: None, each: false })
     }
 
     /// Ends a watch.
@@ -87,7 +114,10 @@ impl Channel {
     }
 
     fn pull_to(&mut self, watch: &mut Watch, mark: &Arc<Mark>) -> Pulled {
-        if watch.missed_until.is_some() {
+        if watch.generation != self.generation {
+            return Pulled::Restarted;
+        }
+        if watch.resuming.is_some() {
             return self.pull_missed(watch);
         }
         let Some(slot) = self.filters.get_mut(watch.filter) else { return Pulled::Nothing };
@@ -104,21 +134,28 @@ impl Channel {
         let (from, to) = (taken[0].no, taken[taken.len() - 1].no);
         let at_mark = taken.len() == news.len();
         let count = taken.len() as u64;
-        let made =
-            slot.steps.iter().find(|(f, t, _)| (*f, *t) == (from, to)).map(|(_, _, step)| step.clone());
+        let asked = (from, to, watch.each);
+        let made = slot.steps.iter().find(|(made, _)| *made == asked).map(|(_, step)| step.clone());
         let step = match made {
             Some(step) => step,
             None => {
-                let made = step::encode(&self.shape, &self.ring, taken, mark.window_end_min_ms);
+                let made = match watch.each {
+                    true => step::encode_each(&self.ring, taken),
+                    false => step::encode(&self.shape, &self.ring, taken, mark.window_end_min_ms),
+                };
                 let Some(step) = made.map(Arc::new) else { return Pulled::Lost };
                 slot.steps.truncate(SHARED_STEPS_MAX - 1);
-                slot.steps.push_front((from, to, step.clone()));
+                slot.steps.push_front((asked, step.clone()));
                 step
             }
         };
         watch.touched += count;
         watch.no = if at_mark { mark.no } else { to };
-        Pulled::Step(step, if at_mark { self.at(watch.filter, mark) } else { None })
+        let at = match at_mark {
+            true => self.at(watch.filter, mark),
+            false => self.at_change(watch.filter, to, &[], mark),
+        };
+        Pulled::Step(step, at)
     }
 
     /// Returns how many bytes of rows wait for the watcher.
@@ -132,8 +169,8 @@ impl Channel {
 
     /// Takes a watcher to the last commit and returns how many changes it was not told.
     pub fn skip(&mut self, watch: &mut Watch) -> (u64, Option<Bytes>) {
-        let missed = watch.missed.len() as u64;
-        (watch.missed, watch.missed_until) = (VecDeque::new(), None);
+        let missed = watch.resuming.take().map_or(0, |resuming| resuming.len());
+        watch.generation = self.generation;
         let Some(slot) = self.filters.get(watch.filter) else { return (missed, None) };
         let mark = self.marks[Tick::Now as usize].clone();
         let dropped = slot.touched - watch.touched;
@@ -143,13 +180,23 @@ impl Channel {
 
     /// Returns a watcher's position when nothing up to the last commit waits for it, and takes it there.
     pub fn idle_position(&mut self, watch: &mut Watch) -> Option<Bytes> {
-        let slot = self.filters.get(watch.filter)?;
-        if watch.missed_until.is_some() || slot.touched != watch.touched {
+        if !self.is_up_to_date(watch) {
             return None;
         }
         let mark = self.marks[Tick::Now as usize].clone();
         watch.no = mark.no;
         self.at(watch.filter, &mark)
+    }
+
+    /// Tells whether the watcher was told everything up to the last commit.
+    pub fn is_up_to_date(&self, watch: &Watch) -> bool {
+        let Some(slot) = self.filters.get(watch.filter) else { return false };
+        watch.resuming.is_none() && slot.touched == watch.touched && self.is_of_this_life(watch)
+    }
+
+    /// Tells whether the channel did not begin anew since the watcher last looked.
+    pub fn is_of_this_life(&self, watch: &Watch) -> bool {
+        watch.generation == self.generation
     }
 
     /// Begins a snapshot at the last commit and takes the watcher there.
@@ -158,13 +205,18 @@ impl Channel {
         if !self.shape.is_table {
             return (SnapshotCursor::new(watch.no, Vec::new(), self.recent.clone()), at);
         }
-        let equality = self.filters.get(watch.filter).and_then(|slot| slot.rule.as_ref()?.equality());
+        let prefixes = self.filters.get(watch.filter).map(|slot| self.prefixes(slot)).unwrap_or_default();
+        (SnapshotCursor::new(watch.no, prefixes, VecDeque::new()), at)
+    }
+
+    /// Returns how the keys of rows begin that can match; one empty prefix = any.
+    pub(super) fn prefixes(&self, slot: &Slot) -> Vec<Box<[u8]>> {
+        let equality = slot.rule.as_ref().and_then(|rule| rule.equality());
         let by_key = equality.filter(|(column, _)| {
             self.options.columns.get(*column).map(|c| &c.0) == self.options.key_names.first()
         });
         let prefixes = by_key.and_then(|(_, values)| keys::key_prefixes(values));
-        let prefixes = prefixes.unwrap_or_else(|| vec![Box::default()]);
-        (SnapshotCursor::new(watch.no, prefixes, VecDeque::new()), at)
+        prefixes.unwrap_or_else(|| vec![Box::default()])
     }
 
     /// Reads the next piece of a snapshot.
@@ -175,6 +227,9 @@ impl Channel {
         bytes_max: usize,
         rows_max: usize,
     ) -> Result<Piece, Lost> {
+        if watch.generation != self.generation {
+            return Err(Lost);
+        }
         let slot = self.filters.get(watch.filter).ok_or(Lost)?;
         cursor.read((&self.table, &self.ring, &self.fields), slot, bytes_max, rows_max)
     }
@@ -186,7 +241,7 @@ impl Channel {
         rule: Option<Arc<dyn Rule>>,
     ) -> Result<Refiltered, TooManyFilters> {
         let up_to_date = self.idle_position(watch).is_some();
-        let mut fresh = self.watch(rule, watch.tick)?;
+        let mut fresh = Watch { each: watch.each, ..self.watch(rule, watch.tick)? };
         std::mem::swap(watch, &mut fresh);
         let members = if up_to_date { self.difference(fresh.filter, watch.filter) } else { None };
         self.unwatch(&fresh);
@@ -197,9 +252,14 @@ impl Channel {
     /// Encodes what a watcher of one filter must be told to become one of another.
     fn difference(&self, old: FilterId, new: FilterId) -> Option<Bytes> {
         let (old, new) = (self.filters.get(old)?, self.filters.get(new)?);
+        // Rows that neither can match are not looked at: whoever watches a few rows of a large table changes its filter cheaply.
+        let mut prefixes: BTreeSet<_> = self.prefixes(old).into_iter().chain(self.prefixes(new)).collect();
+        if prefixes.iter().any(|prefix| prefix.is_empty()) {
+            prefixes = BTreeSet::from([Box::default()]);
+        }
         let mut members = Members::default();
         let mut arena = Bump::new();
-        for row in self.table.range(b"", None) {
+        for row in prefixes.iter().flat_map(|prefix| self.table.range(prefix, None)) {
             arena.reset();
             let was = matches(old, &self.fields, row, &arena);
             match (was, matches(new, &self.fields, row, &arena)) {
@@ -216,8 +276,6 @@ impl Channel {
 
     /// Returns the text of the position of that filter at that moment; `None` when it would be too long.
     pub(super) fn at(&self, filter: FilterId, mark: &Mark) -> Option<Bytes> {
-        let question = self.filters.get(filter)?.question;
-        let topic = TopicPosition { epoch: self.epoch, offsets: mark.offsets.clone() };
-        Position { question, topics: vec![topic] }.encode().map(Bytes::from)
+        self.position(filter, &mark.offsets)
     }
 }

@@ -1,19 +1,19 @@
 //! Reading: records become sections, and their order is checked.
 //!
 //! **In** bytes that may be anything. **Out** sections, or the reason why the journal cannot be trusted.
-//! **Invariant:** nothing in here panics, and memory is bounded by [`BODY_MAX_BYTES`] whatever a record claims.
+//! **Invariant:** nothing in here panics, and memory is bounded as `block` says, whatever a record claims.
 
 use super::{
-    Progress, VERSION,
+    Progress, SourceMark, VERSION,
     write::{
         FLAG_COMPRESSED, FLAG_LAST, KIND_DELTA, KIND_SLICE, TAG_CLOSED, TAG_PROGRESS, TAG_RETAINED,
-        TAG_RETIRED, TAG_ROWS, TAG_SETTLED,
+        TAG_RETIRED, TAG_SETTLED, TAG_SOURCE,
     },
 };
-use crate::{batch::BATCH_MAX_BYTES, state::canon::Reader};
-
-/// Largest body: no record is larger, even decompressed.
-const BODY_MAX_BYTES: usize = BATCH_MAX_BYTES;
+use crate::{
+    block::{self, RowRun, TAG_ROWS},
+    state::canon::Reader,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -69,15 +69,7 @@ impl Block {
     pub(super) fn parse(value: &[u8]) -> Option<Self> {
         let mut reader = Reader(value);
         let head = Head::parse(&mut reader)?;
-        let body = if head.flags & FLAG_COMPRESSED == 0 {
-            reader.0.to_vec()
-        } else {
-            let claimed = u32::from_le_bytes(reader.0.get(..4)?.try_into().ok()?) as usize;
-            if claimed > BODY_MAX_BYTES {
-                return None;
-            }
-            lz4_flex::block::decompress_size_prepended(reader.0).ok()?
-        };
+        let body = block::unpack(reader.0, head.flags & FLAG_COMPRESSED != 0)?.into_owned();
         Some(Self {
             kind: head.kind,
             fingerprint: head.fingerprint,
@@ -97,7 +89,8 @@ impl Block {
 #[derive(Debug)]
 pub(crate) enum Section<'a> {
     Progress(Progress),
-    Rows { end_ms: i64, closed: bool, count: u64, keys: Reader<'a>, columns: Vec<Reader<'a>> },
+    Rows(RowRun<'a>),
+    Source(SourceMark),
     Closed(ClosedWindow<'a>),
     Retired { end_ms: i64 },
     Retained { end_ms: i64, first: bool, keys: Reader<'a> },
@@ -122,12 +115,12 @@ pub(crate) struct ClosedWindow<'a> {
 pub(crate) struct Sections<'a>(Reader<'a>);
 
 impl<'a> Sections<'a> {
-    /// Returns the next section; the inner `None` = damaged.
-    pub(crate) fn next(&mut self, columns: usize) -> Option<Option<Section<'a>>> {
+    /// Returns the next section; the inner `None` = damaged. `columns` tells how many cells a row of the bucket with that end has.
+    pub(crate) fn next(&mut self, columns: impl Fn(i64) -> usize) -> Option<Option<Section<'a>>> {
         if self.0.is_empty() { None } else { Some(self.section(columns)) }
     }
 
-    fn section(&mut self, columns: usize) -> Option<Section<'a>> {
+    fn section(&mut self, columns: impl Fn(i64) -> usize) -> Option<Section<'a>> {
         let reader = &mut self.0;
         let tag = reader.byte()?;
         let first = reader.signed()?;
@@ -139,13 +132,15 @@ impl<'a> Sections<'a> {
                 closed_end_ms: reader.signed()?,
                 dropped_end_ms: reader.signed()?,
             }),
-            TAG_ROWS => {
-                let (closed, count) = (reader.byte()? != 0, reader.unsigned()?);
-                let keys = Reader(reader.prefixed()?);
-                let columns =
-                    (0..columns).map(|_| Some(Reader(reader.prefixed()?))).collect::<Option<_>>()?;
-                Section::Rows { end_ms: first, closed, count, keys, columns }
-            }
+            TAG_ROWS => Section::Rows(RowRun::read(first, reader, columns(first))?),
+            TAG_SOURCE => Section::Source(SourceMark {
+                partition: i32::try_from(first).ok().filter(|partition| *partition >= 0)?,
+                next_offset: reader.signed()?,
+                watermark_ms: reader.signed()?,
+                data_ms: reader.signed()?,
+                added: reader.byte()? != 0,
+                changed: false,
+            }),
             TAG_CLOSED => {
                 let flags = reader.byte()?;
                 let keys = reader.prefixed()?;

@@ -2,18 +2,15 @@
 //!
 //! **In** buckets and retained keys at a cut. **Out** one slice per cut while a series runs.
 //!
-//! First all rows, bucket by bucket in window order; then the keys of closed windows. A window that closes meanwhile has left
+//! First the source partitions, where there are any; then all rows, bucket by bucket in window order, and what the finals add up to; then the keys of closed windows. A window that closes meanwhile has left
 //! the buckets but comes by again among the closed ones, whose ends only grow; a row that appears meanwhile is in a delta.
 //!
 //! **Invariant:** the state that was there when the series began is in its slices, or was touched by a delta since.
 
 use std::{collections::VecDeque, mem};
 
-use super::write::BlockWriter;
-use crate::{
-    engine::TaskOptions,
-    state::{Bucket, Retained},
-};
+use super::{RowsOf, SourceMark, write::BlockWriter};
+use crate::{block::Cells, engine::TaskOptions, state::Retained};
 
 /// Where the series that runs goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +56,9 @@ impl Series {
     pub(super) fn write(
         &mut self,
         options: &TaskOptions,
-        buckets: &VecDeque<Bucket>,
+        rows: RowsOf<'_>,
         retained: &VecDeque<Retained>,
+        sources: &[SourceMark],
         writer: &mut BlockWriter,
     ) {
         let (mut cursor, index) = match self.running.take() {
@@ -74,12 +72,15 @@ impl Series {
             }
         };
         writer.begin_slices(self.number, index);
+        if self.began {
+            sources.iter().for_each(|mark| writer.source(mark));
+        }
         let until = writer.plain_bytes() + options.snapshot_slice_max_bytes;
         let next = loop {
             let Some(room) = until.checked_sub(writer.plain_bytes()).filter(|room| *room > 0) else {
                 break Some(cursor);
             };
-            match step(cursor, buckets, retained, writer, room) {
+            match step(cursor, rows, retained, writer, room) {
                 None => break None,
                 Some(next) => cursor = next,
             }
@@ -93,25 +94,24 @@ impl Series {
 /// Writes one row or one run of keys; `None` = the series is complete.
 fn step(
     cursor: Cursor,
-    buckets: &VecDeque<Bucket>,
+    rows: RowsOf<'_>,
     retained: &VecDeque<Retained>,
     writer: &mut BlockWriter,
     room: usize,
 ) -> Option<Cursor> {
     match cursor {
         Cursor::Row { end_ms, row } => {
-            let at = buckets.partition_point(|bucket| bucket.end_ms < end_ms);
-            let Some(bucket) = buckets.get(at) else {
+            let Some(bucket) = rows.from(end_ms) else {
                 return Some(Cursor::Retained { end_ms: i64::MIN, byte: 0 });
             };
             let row = if bucket.end_ms == end_ms { row } else { 0 };
             if row < bucket.len() {
-                writer.row(bucket, row as u32, false);
+                writer.row(bucket, row as u32, Cells::Whole);
                 return Some(Cursor::Row { end_ms: bucket.end_ms, row: row + 1 });
             }
             match bucket.end_ms.checked_add(1) {
                 Some(end_ms) => Some(Cursor::Row { end_ms, row: 0 }),
-                // A running table's bucket is the last there can be.
+                // A bucket without a window is the last there can be.
                 None => Some(Cursor::Retained { end_ms: i64::MIN, byte: 0 }),
             }
         }

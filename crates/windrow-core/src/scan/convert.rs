@@ -30,8 +30,9 @@ pub(crate) fn convert<'a>(token: Token<'a>, ty: Option<ColumnType>, arena: &'a B
         return Some(Datum::Null);
     }
     match (ty, token) {
+        (_, Token::Wrong) => None,
         (None, token) => Some(token.datum(arena)),
-        (Some(Json), token) => token.raw().map(Datum::Json),
+        (Some(Json), token) => token.raw(arena).map(Datum::Json),
         (Some(Text), Token::Text { .. }) | (Some(Boolean), Token::Bool(_)) => Some(token.datum(arena)),
         (Some(Number | Decimal), Token::Number(_)) => Some(token.datum(arena)),
         (Some(Bigint), Token::Number(_)) => integer(token.datum(arena)),
@@ -46,6 +47,27 @@ pub(crate) fn convert<'a>(token: Token<'a>, ty: Option<ColumnType>, arena: &'a B
         (Some(Bytes), Token::Text { raw, escaped }) => {
             Some(Datum::Bytes(text(raw, escaped, arena).as_bytes()))
         }
+        (Some(ty), Token::Of(datum)) => read(datum, ty),
+        _ => None,
+    }
+}
+
+/// The same rules for a value that is no token of JSON.
+fn read(datum: Datum<'_>, ty: ColumnType) -> Option<Datum<'_>> {
+    use ColumnType::*;
+    match (ty, datum) {
+        (_, Datum::Null)
+        | (Text, Datum::Text(_))
+        | (Boolean, Datum::Bool(_))
+        | (Number | Decimal, Datum::Int(_) | Datum::Wide(_) | Datum::Float(_))
+        | (Double, Datum::Float(_))
+        | (Timestamp, Datum::Timestamp(_))
+        | (Bytes, Datum::Bytes(_)) => Some(datum),
+        (Bigint, Datum::Int(_) | Datum::Wide(_) | Datum::Float(_)) => integer(datum),
+        (Double, Datum::Int(int)) => Some(Datum::Float(int as f64)),
+        (Timestamp, Datum::Int(ms)) => Some(Datum::Timestamp(ms)),
+        (Timestamp, Datum::Text(text)) => rfc3339_ms(text).map(Datum::Timestamp),
+        (Bytes, Datum::Text(text)) => Some(Datum::Bytes(text.as_bytes())),
         _ => None,
     }
 }

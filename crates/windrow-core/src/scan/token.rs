@@ -31,6 +31,10 @@ pub(crate) enum Token<'a> {
     },
     /// An array or object.
     Nested(&'a str),
+    /// Not of the form that its column's type has, where a format has no types of its own.
+    Wrong,
+    /// A scalar that other formats than JSON have read already.
+    Of(Datum<'a>),
 }
 
 impl<'a> Token<'a> {
@@ -38,22 +42,28 @@ impl<'a> Token<'a> {
     #[inline]
     pub(crate) fn datum(self, arena: &'a Bump) -> Datum<'a> {
         match self {
-            Token::Missing | Token::Null => Datum::Null,
+            Token::Missing | Token::Null | Token::Wrong => Datum::Null,
             Token::Bool(b) => Datum::Bool(b),
             Token::Number(digits) => number(digits, arena),
             Token::Text { raw, escaped } => Datum::Text(text(raw, escaped, arena)),
             Token::Nested(raw) => Datum::Json(raw),
+            Token::Of(datum) => datum,
         }
     }
 
-    /// Returns the value as it stands in the document; `None` when it is missing.
-    pub(crate) fn raw(self) -> Option<&'a str> {
+    /// Returns the value as JSON, in a document as it stands there; `None` when it is missing.
+    pub(crate) fn raw(self, arena: &'a Bump) -> Option<&'a str> {
         match self {
-            Token::Missing => None,
+            Token::Missing | Token::Wrong => None,
             Token::Null => Some("null"),
             Token::Bool(true) => Some("true"),
             Token::Bool(false) => Some("false"),
             Token::Number(raw) | Token::Nested(raw) | Token::Text { raw, .. } => Some(raw),
+            Token::Of(datum) => {
+                let mut out = Vec::new();
+                datum.write_json(&mut out);
+                Some(arena.alloc_str(std::str::from_utf8(&out).unwrap_or("null")))
+            }
         }
     }
 }

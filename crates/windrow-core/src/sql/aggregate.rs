@@ -7,6 +7,7 @@ use super::{
     call::{Argument, call_arguments},
     columns::Columns,
     lower::{AGGREGATE, Lower, Typed, Window},
+    over::{OverCall, OverCalls, Partition},
     types::Family,
 };
 use crate::{
@@ -28,6 +29,7 @@ pub(super) const NOT_YET: [&str; 6] = ["approx_percentile", "top_k", "first", "l
 #[derive(Debug, Default)]
 pub(super) struct Aggregates {
     found: Vec<(String, AggregateCall)>,
+    over: OverCalls,
 }
 
 impl Aggregates {
@@ -41,6 +43,15 @@ impl Aggregates {
 
     pub(super) fn into_calls(self) -> Vec<AggregateCall> {
         self.found.into_iter().map(|(_, call)| call).collect()
+    }
+
+    /// Returns the slot of a call with OVER, among those alone.
+    pub(super) fn over_slot(&mut self, call: OverCall, partition: Option<Partition>) -> usize {
+        self.over.slot(call, partition)
+    }
+
+    pub(super) fn take_over(&mut self) -> OverCalls {
+        std::mem::take(&mut self.over)
     }
 
     /// Returns the column whose least or greatest value the aggregate is.
@@ -83,6 +94,18 @@ pub(super) fn call_text(call: &AggregateCall, name: &dyn Fn(usize) -> String) ->
     format!("{name}({argument}){filter}")
 }
 
+/// The aggregate behind a name.
+pub(super) fn kind(name: &str, distinct: bool) -> AggregateKind {
+    match (name, distinct) {
+        ("count", false) => AggregateKind::Count,
+        ("count", true) => AggregateKind::CountDistinct,
+        ("min", _) => AggregateKind::Min,
+        ("max", _) => AggregateKind::Max,
+        ("sum", _) => AggregateKind::Sum,
+        _ => AggregateKind::Avg,
+    }
+}
+
 /// The type of an aggregate's result, given its argument's.
 pub(super) fn result_type(kind: AggregateKind, argument: Option<ColumnType>) -> Option<ColumnType> {
     match kind {
@@ -99,6 +122,9 @@ pub(super) fn result_type(kind: AggregateKind, argument: Option<ColumnType>) -> 
 impl Lower<'_> {
     /// Lowers the call of an aggregate named `name`.
     pub(super) fn aggregate(&mut self, name: &str, function: &ast::Function) -> Result<Typed, PlanError> {
+        if let Some(over) = &function.over {
+            return self.over(name, function, over);
+        }
         let at = self.here;
         let Some(aggregates) = self.aggregates.take() else {
             return Err(self.error(format!("{name}() cannot be used here: {}", self.no_aggregates)));
@@ -124,9 +150,10 @@ impl Lower<'_> {
         let (arguments, distinct) = call_arguments(function).map_err(|message| self.error(message))?;
         let distinct = distinct == Some(DuplicateTreatment::Distinct);
         let (outer_window, uses) = (self.window, self.uses.len());
-        let before = self.no_aggregates;
+        let before = (self.no_aggregates, self.no_over);
         let outputs = std::mem::take(&mut self.outputs);
         self.no_aggregates = "aggregates do not nest";
+        self.no_over = Some("aggregates do not nest; a call with OVER is an output, or part of one");
         if self.window == Window::Known {
             self.window = Window::Later;
         }
@@ -142,22 +169,18 @@ impl Lower<'_> {
         };
         // What an aggregate reads need not be grouped by.
         self.uses.truncate(uses);
-        (self.window, self.no_aggregates, self.outputs) = (outer_window, before, outputs);
-        let kind = match (name, distinct) {
-            ("count", false) => AggregateKind::Count,
-            ("count", true) => AggregateKind::CountDistinct,
-            ("min", _) => AggregateKind::Min,
-            ("max", _) => AggregateKind::Max,
-            (_, true) => return Err(self.error(format!("{name}(DISTINCT …) is not built yet"))),
-            ("sum", _) => AggregateKind::Sum,
-            _ => AggregateKind::Avg,
-        };
+        (self.window, self.outputs) = (outer_window, outputs);
+        (self.no_aggregates, self.no_over) = before;
+        if distinct && matches!(name, "sum" | "avg") {
+            return Err(self.error(format!("{name}(DISTINCT …) is not built yet")));
+        }
+        let kind = kind(name, distinct);
         let ty = result_type(kind, argument.as_ref().and_then(|a| a.ty));
         let argument = argument.map(|a| Expr::new(a.node));
         Ok((AggregateCall { kind, argument, filter }, ty))
     }
 
-    fn argument(&mut self, name: &str, argument: &Ast) -> Result<Typed, PlanError> {
+    pub(super) fn argument(&mut self, name: &str, argument: &Ast) -> Result<Typed, PlanError> {
         let typed = self.lower(argument)?;
         if matches!(name, "sum" | "avg") {
             self.want(&typed, argument, Family::Number, name)?;

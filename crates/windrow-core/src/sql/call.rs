@@ -5,12 +5,14 @@ use sqlparser::ast::{self, DuplicateTreatment, Expr as Ast};
 use super::{
     PlanError, aggregate,
     lower::{Lower, Typed},
+    over,
     parse::did_you_mean,
+    place::place,
     types::{self, Family},
     window,
 };
 use crate::{
-    expr::{Function, Node, Op, Operator},
+    expr::{Function, Node, Op, Operator, TimeFormat},
     value::ColumnType,
 };
 
@@ -61,8 +63,17 @@ const FUNCTIONS: [Signature; 23] = [
 ];
 
 /// Names that are functions, too, but have rules of their own.
-const SPECIAL: [&str; 8] =
-    ["mod", "regexp_like", "json_object", "date_trunc", "trim", "substr", "substring", "tumble"];
+const SPECIAL: [&str; 9] = [
+    "mod",
+    "regexp_like",
+    "json_object",
+    "date_trunc",
+    "format_time",
+    "trim",
+    "substr",
+    "substring",
+    "tumble",
+];
 
 /// The names of all functions but the aggregates.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
@@ -85,8 +96,15 @@ pub(super) fn call_arguments(
     function: &ast::Function,
 ) -> Result<(Vec<Argument<'_>>, Option<DuplicateTreatment>), String> {
     if function.over.is_some() {
-        return Err("OVER is not built yet".to_owned());
+        return Err(over::who());
     }
+    plain_arguments(function)
+}
+
+/// The same, whether the call has OVER or not.
+pub(super) fn plain_arguments(
+    function: &ast::Function,
+) -> Result<(Vec<Argument<'_>>, Option<DuplicateTreatment>), String> {
     if !function.within_group.is_empty() || function.null_treatment.is_some() {
         return Err("WITHIN GROUP and NULLS are not part of this language".to_owned());
     }
@@ -192,7 +210,8 @@ impl Lower<'_> {
         }
         let known = FUNCTIONS.iter().find(|s| s.0 == name);
         if known.is_none() && !SPECIAL.contains(&&*name) {
-            return Err(self.unknown(&name));
+            let unknown = self.unknown(&name);
+            return Err(if function.over.is_some() { unknown.hint(Some(over::who())) } else { unknown });
         }
         let (arguments, distinct) = call_arguments(function).map_err(|message| self.error(message))?;
         if distinct.is_some() || function.filter.is_some() {
@@ -270,6 +289,8 @@ impl Lower<'_> {
                 }
             }
             ("date_trunc", [unit, time]) => self.date_trunc(unit, time),
+            ("format_time", [time, format]) => self.format_time(time, format, None),
+            ("format_time", [time, format, zone]) => self.format_time(time, format, Some(zone)),
             ("tumble", _) => {
                 let hint = "SELECT names it window_start, window_end".to_owned();
                 Err(self.error("tumble is for GROUP BY".to_owned()).hint(Some(hint)))
@@ -289,6 +310,19 @@ impl Lower<'_> {
         let time = self.wanted(time, Family::Time, "date_trunc")?;
         let function = Function::DateTrunc { unit_ms, offset_ms };
         Ok(Typed::new(Node::op(Op::Call(function), vec![time]), ColumnType::Timestamp))
+    }
+
+    fn format_time(&mut self, time: &Ast, format: &Ast, zone: Option<&Ast>) -> Result<Typed, PlanError> {
+        let time = self.wanted(time, Family::Time, "format_time")?;
+        let at = self.here;
+        let text = self.constant_text(format, "the format")?.unwrap_or_default();
+        let zone = match zone {
+            Some(zone) => self.constant_text(zone, "the time zone")?.unwrap_or_default(),
+            None => "UTC".to_owned(),
+        };
+        let format = TimeFormat::new(&text, &zone)
+            .map_err(|(message, hint)| PlanError::at(place(format).unwrap_or(at), message).hint(hint))?;
+        Ok(Typed::new(Node::op(Op::Format(Box::new(format)), vec![time]), ColumnType::Text))
     }
 
     fn json_object(&mut self, arguments: &[Argument<'_>]) -> Result<Typed, PlanError> {

@@ -44,6 +44,8 @@ pub(super) struct Columns {
     known: Vec<(Arc<str>, Option<ColumnType>)>,
     /// Whether other names are columns too: a JSON stream that declares none.
     open: bool,
+    /// Whose schemas give further columns: those inside of others, and those of the key.
+    stream: Option<StreamSpec>,
     /// What the relation is, for messages: "stream clicks".
     relation: String,
     slots: Vec<Slot>,
@@ -59,20 +61,24 @@ struct Slot {
 impl Columns {
     /// The columns of a stream: slots are given out as columns are used.
     pub(super) fn of_stream(spec: &StreamSpec) -> Self {
-        let of_format = |format| if format == Format::Json { ColumnType::Json } else { ColumnType::Text };
         let mut known: Vec<(Arc<str>, Option<ColumnType>)> =
             spec.columns.iter().map(|(name, ty)| (name.clone(), Some(*ty))).collect();
+        let of_schema = spec.format.columns();
+        known.extend(of_schema.into_iter().map(|column| (column.name, column.ty)));
         for (name, ty) in SYSTEM {
             let ty = match name {
-                "_key" => of_format(spec.key_format),
-                "_value" => of_format(spec.format),
-                _ => ty,
+                "_key" => spec.key_format.whole(),
+                "_value" => spec.format.whole(),
+                _ => Some(ty),
             };
-            known.push((name.into(), Some(ty)));
+            // Columns that every record has win over fields of the same name.
+            known.retain(|(known, _)| **known != *name);
+            known.push((name.into(), ty));
         }
         let mut columns = Self {
             known,
-            open: spec.format == Format::Json && spec.columns.is_empty(),
+            open: spec.format.is_open() && spec.columns.is_empty(),
+            stream: Some(spec.clone()),
             relation: format!("stream {}", spec.name),
             slots: Vec::new(),
         };
@@ -85,6 +91,10 @@ impl Columns {
         for name in spec.keyed_by.iter().chain(&spec.latest_by) {
             self.learn(name, None);
         }
+        for name in &spec.required {
+            self.learn(name, None);
+            self.slot(name);
+        }
         if let TimeSpec::Column { column, unit } = &spec.time {
             self.learn(column, None);
             let ty = if *unit == TimeUnit::Rfc3339 { ColumnType::Text } else { ColumnType::Number };
@@ -96,9 +106,14 @@ impl Columns {
     }
 
     fn learn(&mut self, name: &Arc<str>, ty: Option<ColumnType>) {
+        let ty = self.of_schema(name).unwrap_or(ty);
         if !self.known.iter().any(|(n, _)| n == name) {
             self.known.push((name.clone(), ty));
         }
+    }
+
+    fn of_schema(&self, name: &str) -> Option<Option<ColumnType>> {
+        self.stream.as_ref()?.schema_column(name)
     }
 
     /// The columns of a channel's rows: one slot each, in this order.
@@ -110,21 +125,26 @@ impl Columns {
         Self {
             known: columns.to_vec(),
             open: false,
+            stream: None,
             relation: "the channel".to_owned(),
             slots: columns.iter().map(slot).collect(),
         }
     }
 
     pub(super) fn is_known(&self, name: &str) -> bool {
-        self.known.iter().any(|(n, _)| **n == *name)
+        self.known.iter().any(|(n, _)| **n == *name) || self.of_schema(name).is_some()
     }
 
     /// Returns the declared columns, for `*`; `None` when there are none.
     pub(super) fn declared(&self, spec: &StreamSpec) -> Option<Vec<Arc<str>>> {
-        match spec.format {
-            Format::Text => Some(vec!["_value".into()]),
-            Format::Json if self.open => None,
-            Format::Json => Some(spec.columns.iter().map(|(name, _)| name.clone()).collect()),
+        match &spec.format {
+            Format::Text | Format::Bytes => Some(vec!["_value".into()]),
+            _ if self.open => None,
+            format if format.has_schema() => {
+                let names: Vec<_> = format.columns().into_iter().map(|c| c.name).collect();
+                Some(if names.is_empty() { vec!["_value".into()] } else { names })
+            }
+            _ => Some(spec.columns.iter().map(|(name, _)| name.clone()).collect()),
         }
     }
 
@@ -135,6 +155,9 @@ impl Columns {
         }
         let (name, ty, why) = match self.known.iter().find(|(n, _)| **n == *name) {
             Some((name, ty)) => (name.clone(), *ty, "it is declared so".to_owned()),
+            None if self.of_schema(name).is_some() => {
+                (name.into(), self.of_schema(name).flatten(), "the schema says so".to_owned())
+            }
             None if self.open => (name.into(), None, String::new()),
             None => return None,
         };

@@ -5,7 +5,7 @@
 use super::aggregate::call_text;
 use crate::{
     plan::{Shape, SourceColumn, ViewPlan},
-    spec::{Format, StreamSpec, TimeSpec, TimeUnit},
+    spec::{StreamSpec, TimeSpec, TimeUnit},
 };
 
 /// Hashes a text: FNV-1a, 64 bits.
@@ -19,13 +19,14 @@ pub(super) fn text(stream: &StreamSpec, columns: &[SourceColumn], view: &ViewPla
     let source = |slot: usize| columns.get(slot).map_or_else(|| format!("#{slot}"), column);
     let row = |slot: usize| format!("#{slot}");
     let mut lines = vec![
-        format!("topic {} {}", stream.topic, time(&stream.time)),
-        format!("key {} value {}", format(stream.key_format), format(stream.format)),
+        format!("{} {}", stream.topics.text(), time(&stream.time)),
+        format!("key {} value {}", stream.key_format.name(), stream.format.name()),
         shape(view.shape),
     ];
     lines.extend(view.filter.iter().map(|filter| format!("where {}", filter.text(&source))));
     lines.extend(view.keys.iter().map(|key| format!("key {} = {}", key.name, key.expr.text(&source))));
     lines.extend(view.aggregates.iter().map(|call| format!("aggregate {}", call_text(call, &source))));
+    lines.extend(view.over.iter().map(|call| format!("over {}", call_text(call, &row))));
     lines.extend(view.outputs.iter().map(|output| {
         let stateless = view.shape == Shape::Stateless;
         let text = if stateless { output.expr.text(&source) } else { output.expr.text(&row) };
@@ -49,13 +50,6 @@ fn shape(shape: Shape) -> String {
         Shape::Stateless => "stateless".to_owned(),
         Shape::Running => "running".to_owned(),
         Shape::Tumbling { size_ms } => format!("tumble {size_ms} ms"),
-    }
-}
-
-fn format(format: Format) -> &'static str {
-    match format {
-        Format::Text => "text",
-        Format::Json => "json",
     }
 }
 

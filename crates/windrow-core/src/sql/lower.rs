@@ -19,10 +19,11 @@ use crate::{
     value::{ColumnType, Value},
 };
 
-/// Slots from here on are not columns: `window_start`, `window_end`, then the aggregates of the query.
+/// Slots from here on are not columns: `window_start`, `window_end`, then the aggregates of the query, then those over finals.
 pub(super) const WINDOW_START: usize = 1 << 20;
 pub(super) const WINDOW_END: usize = WINDOW_START + 1;
 pub(super) const AGGREGATE: usize = WINDOW_START + 2;
+pub(super) const OVER: usize = 1 << 25;
 
 /// What an expression became.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub(super) struct Lower<'p> {
     /// Where aggregates go; `None` = they are not allowed, for the reason in `no_aggregates`.
     pub(super) aggregates: Option<&'p mut Aggregates>,
     pub(super) no_aggregates: &'static str,
+    /// Why OVER is not allowed; `None` = it is.
+    pub(super) no_over: Option<&'static str>,
     /// Whether `window_start` and `window_end` can be named.
     pub(super) window: Window,
     /// Outputs that can be named instead of columns: HAVING has these.
@@ -81,6 +84,7 @@ impl<'p> Lower<'p> {
             qualifiers: Vec::new(),
             aggregates: None,
             no_aggregates: "aggregates are for the views' SELECT and HAVING",
+            no_over: Some("it is for the views' SELECT"),
             window: Window::None,
             outputs: Vec::new(),
             uses: Vec::new(),

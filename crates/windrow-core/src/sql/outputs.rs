@@ -17,7 +17,7 @@ use super::{
     query::Planner,
     rows::{Key, slots_text},
 };
-use crate::{expr::Node, plan::Shape, value::ColumnType};
+use crate::{expr::Node, plan::Shape, spec::TopicFormat, value::ColumnType};
 
 /// Names that every row may carry beside what is selected.
 const RESERVED: [&str; 4] = ["window_start", "window_end", "final", "seq"];
@@ -169,7 +169,14 @@ impl Planner<'_> {
         position || (RESERVED.contains(&name) && !own_window)
     }
 
-    pub(super) fn check_topic_key(&mut self, items: &[Item<'_>]) {
+    /// Checks what stands beside the query about its second output.
+    pub(super) fn check_topic(&mut self, items: &[Item<'_>]) {
+        let is_text = self.spec.topic.as_ref().is_some_and(|topic| topic.format == TopicFormat::Text);
+        if let (true, [_, second, ..]) = (is_text, items) {
+            let message =
+                format!("topic_format = \"text\" writes one column, and {} are selected", items.len());
+            self.errors.push(PlanError::at(second.at, message));
+        }
         let names = self.spec.topic.iter().flat_map(|t| t.key.iter().flatten());
         for name in names {
             let own = self.is_windowed() && name.starts_with("window_");

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     expr::{Expr, Node},
-    plan::{OutputColumn, Shape, ViewPlan},
+    plan::{AggregateCall, AggregateKind, OutputColumn, Shape, ViewPlan},
     spec::{StreamSpec, ViewSpec},
 };
 
@@ -83,12 +83,13 @@ impl Planner<'_> {
         if grouped && self.shape == Shape::Stateless {
             self.shape = Shape::Running;
         }
+        let over = self.over_calls(&keys);
         let having =
             select.having.as_ref().and_then(|condition| self.having(condition, &items, &keys, grouped));
         self.check_keys(&keys);
         self.check_names(&items);
-        self.check_topic_key(&items);
-        self.errors.is_empty().then(|| self.draft(filter, keys, outputs, having))
+        self.check_topic(&items);
+        self.errors.is_empty().then(|| self.draft(filter, keys, outputs, (over, having)))
     }
 
     fn draft(
@@ -96,13 +97,19 @@ impl Planner<'_> {
         filter: Option<Node>,
         keys: Vec<Key<'_>>,
         outputs: Vec<Output>,
-        having: Option<Node>,
+        (over, having): (Vec<(AggregateKind, Option<Node>)>, Option<Node>),
     ) -> Draft {
         let key_count = keys.len();
         let aggregates = std::mem::take(&mut self.aggregates).into_calls();
         let rows = RowSlots { keys: key_count, aggregates: aggregates.len() };
         let grouped = self.shape != Shape::Stateless;
         let place = |node: Node| if grouped { rows.place(node) } else { node };
+        let over = over.into_iter().map(|(kind, argument)| AggregateCall {
+            kind,
+            argument: argument.map(|node| Expr::new(place(node))),
+            filter: None,
+        });
+        let over = over.collect();
         let keys: Vec<OutputColumn> = keys
             .into_iter()
             .map(|k| OutputColumn {
@@ -124,6 +131,7 @@ impl Planner<'_> {
             filter: filter.map(Expr::new),
             keys,
             aggregates,
+            over,
             having: having.map(|node| Expr::new(place(node))),
             outputs: outputs
                 .into_iter()
@@ -153,7 +161,11 @@ impl Planner<'_> {
         lower.outputs = named.iter().map(|item| (item.name.clone(), item.ast)).collect();
         match no_aggregates {
             Some(reason) => lower.no_aggregates = reason,
-            None => lower.aggregates = Some(&mut self.aggregates),
+            None => {
+                lower.aggregates = Some(&mut self.aggregates);
+                // HAVING alone has outputs to name.
+                lower.no_over = (!named.is_empty()).then_some("HAVING comes before it");
+            }
         }
         match rule(&mut lower) {
             Ok(value) => Some((value, lower.uses)),

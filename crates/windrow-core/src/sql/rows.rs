@@ -1,6 +1,6 @@
 //! Rows: where keys, aggregates and the window are in a view's output row.
 //!
-//! **Invariant:** keys first, aggregates next, `window_start` and `window_end` last; an expression of the output reads
+//! **Invariant:** keys first, aggregates next, then `window_start` and `window_end`, aggregates over finals last; an expression of the output reads
 //! nothing else, so a column that is no key is found here.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use sqlparser::ast::Expr as Ast;
 use super::{
     aggregate,
     columns::Columns,
-    lower::{AGGREGATE, Typed, WINDOW_END, WINDOW_START},
+    lower::{AGGREGATE, OVER, Typed, WINDOW_END, WINDOW_START},
 };
 use crate::{
     expr::{Expr, Node},
@@ -40,6 +40,7 @@ impl RowSlots {
             Node::Slot(WINDOW_START) => Node::Slot(self.keys + self.aggregates),
             Node::Slot(WINDOW_END) => Node::Slot(self.keys + self.aggregates + 1),
             Node::Slot(slot) if slot >= KEY => Node::Slot(slot - KEY),
+            Node::Slot(slot) if slot >= OVER => Node::Slot(self.keys + self.aggregates + 2 + slot - OVER),
             Node::Slot(slot) => Node::Slot(slot.saturating_sub(AGGREGATE) + self.keys),
             Node::Op(op, operands) => {
                 Node::Op(op, operands.into_iter().map(|operand| self.place(operand)).collect())

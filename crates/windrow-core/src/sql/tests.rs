@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     plan::{Shape, ViewPlan},
     spec::{Emit, Format, LatePolicy, OnBad, OnFull, TimeSpec, TimeUnit},
+    topics::Topics,
 };
 
 mod bounds;
@@ -15,11 +16,12 @@ mod docs;
 mod errors;
 mod filters;
 mod identity;
+mod over;
 
 pub(super) fn stream(name: &str) -> StreamSpec {
     StreamSpec {
         name: name.into(),
-        topic: format!("{name}_topic").into(),
+        topics: Topics::One(format!("{name}_topic").into()),
         format: Format::Json,
         key_format: Format::Text,
         columns: Vec::new(),
@@ -28,9 +30,11 @@ pub(super) fn stream(name: &str) -> StreamSpec {
         max_ahead_ms: 3_600_000,
         idle_ms: None,
         on_bad: OnBad::Skip,
+        required: Vec::new(),
         keyed_by: Vec::new(),
         latest_by: Vec::new(),
         keep: 0,
+        row_filter: None,
         until_end: false,
     }
 }
@@ -104,6 +108,7 @@ fn dump_view(view: &ViewPlan, plan: &StreamPlan, out: &mut String) -> std::fmt::
     let row = |slot: usize| match slot.checked_sub(view.keys.len() + view.aggregates.len()) {
         Some(0) => "window_start".to_owned(),
         Some(1) => "window_end".to_owned(),
+        Some(over) if over - 2 < view.over.len() => format!("over {}", over - 2),
         Some(_) => panic!("slot {slot} is past the end of the row"),
         None => format!("#{slot}"),
     };
@@ -116,6 +121,9 @@ fn dump_view(view: &ViewPlan, plan: &StreamPlan, out: &mut String) -> std::fmt::
     }
     for (i, call) in view.aggregates.iter().enumerate() {
         writeln!(out, "  #{} {}", view.keys.len() + i, aggregate::call_text(call, &source))?;
+    }
+    for (i, call) in view.over.iter().enumerate() {
+        writeln!(out, "  over {i} {}", aggregate::call_text(call, &row))?;
     }
     for output in &view.outputs {
         let text =

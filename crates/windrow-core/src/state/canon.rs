@@ -164,6 +164,17 @@ impl<'a> Reader<'a> {
         Some(datum)
     }
 
+    /// Passes over one value whose text must be UTF-8.
+    pub(crate) fn skip_text_value(&mut self) -> Option<()> {
+        let is_text = matches!(self.0.first(), Some(&(TEXT | JSON)));
+        let value = self.skip_value()?;
+        if is_text {
+            let mut reader = Reader(&value[1..]);
+            std::str::from_utf8(reader.prefixed()?).ok()?;
+        }
+        Some(())
+    }
+
     /// Passes over one value and returns its bytes.
     pub(crate) fn skip_value(&mut self) -> Option<&'a [u8]> {
         let before = self.0;

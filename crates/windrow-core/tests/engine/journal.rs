@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use windrow_core::{
-    engine::{StopReason, Task, TaskError, TaskOptions},
+    engine::{StopReason, TaskError, TaskOptions},
     journal::JournalError,
     out::{OutRecord, Target},
     plan::StreamPlan,
@@ -36,7 +36,7 @@ fn committed(options: TaskOptions) -> World {
 }
 
 fn restore(plan: &Arc<StreamPlan>, journal: &[OutRecord]) -> Result<Option<i64>, JournalError> {
-    let mut task = Task::new(plan.clone(), "t".into(), 0, TaskOptions::default()).unwrap();
+    let mut task = world::local(plan, TaskOptions::default()).unwrap();
     for record in journal {
         task.restore(0, record.key.as_deref(), record.value.as_deref())?;
     }
@@ -76,8 +76,19 @@ fn a_journal_that_does_not_fit_is_an_error_and_never_a_guess() {
 
 #[test]
 fn damaged_journals_never_panic() {
-    let plan = plan(&[COUNTS]);
-    let journal = committed(TaskOptions::default()).journal_mut(0).clone();
+    let over = "SELECT k, avg(count(*)) OVER (ORDER BY window_start) AS mean, max(max(v)) OVER (ORDER BY window_start) AS most \
+                FROM s GROUP BY k, tumble(interval '1 second')";
+    for sql in [COUNTS, over] {
+        damaged_journals_of_a_view_never_panic(&plan(&[sql]));
+    }
+}
+
+fn damaged_journals_of_a_view_never_panic(plan: &Arc<StreamPlan>) {
+    let mut world = World::new(plan.clone(), TaskOptions::default());
+    world.fold(&[record(0, "a", "x"), record(1, "b", "y"), record(4000, "a", "z")]).unwrap();
+    world.cut();
+    let journal = world.journal_mut(0).clone();
+    assert_eq!(restore(plan, &journal), Ok(Some(3)));
     for record in &journal[..1] {
         let value = record.value.as_ref().unwrap();
         for at in 11..value.len() {
@@ -86,7 +97,7 @@ fn damaged_journals_never_panic() {
                 damaged[at] ^= flip;
                 let record = OutRecord { value: Some(damaged.into()), ..record.clone() };
                 // Some flips are invisible without a checksum, which batches have; none may panic.
-                let _ = restore(&plan, &[record]);
+                let _ = restore(plan, &[record]);
             }
         }
     }
@@ -99,7 +110,7 @@ fn a_changed_view_is_recognised_and_says_the_way_out() {
         plan(&["SELECT k, count(*) AS n FROM s WHERE v = 'x' GROUP BY k, tumble(interval '10 seconds')"]);
     let error = world.try_restart(other).unwrap_err();
     assert!(matches!(error, JournalError::OtherPlan { .. }));
-    assert!(error.to_string().contains("give the view a new name, or reset it"), "{error}");
+    assert!(error.to_string().contains("give the view a new name, or start once with --reset"), "{error}");
 }
 
 #[test]
@@ -149,7 +160,7 @@ fn on_bad_stop_stops_with_the_offset_and_the_reason() {
 fn options_that_exclude_each_other_are_refused() {
     let mut view = world::view("v", COUNTS);
     (view.late, view.on_full) = (LatePolicy::Update, OnFull::CloseOldest);
-    let refused = Task::new(world::plan(world::stream(), vec![view]), "t".into(), 0, TaskOptions::default());
+    let refused = world::local(&world::plan(world::stream(), vec![view]), TaskOptions::default());
     assert!(matches!(refused.unwrap_err(), TaskError::Options { .. }));
 }
 

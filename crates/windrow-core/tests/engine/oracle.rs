@@ -45,38 +45,65 @@ pub(crate) struct Expected {
     pub(crate) finals: BTreeMap<RowKey, String>,
     /// What the channel holds, with whether it is final.
     pub(crate) last: BTreeMap<RowKey, (String, bool)>,
-    /// Offsets of late records.
-    pub(crate) late: BTreeSet<usize>,
+    /// Partitions and offsets of late records.
+    pub(crate) late: BTreeSet<(usize, usize)>,
 }
 
-pub(crate) fn expect(records: &[Rec], spec: &Spec, lateness_ms: i64, ended: bool, changes: bool) -> Expected {
+/// What happens in one partition.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    Record(Rec),
+    /// It is silent, and time goes on to there.
+    Flow(i64),
+    /// Its input is at its end.
+    End,
+}
+
+/// Past every time.
+const INFINITY: i128 = i128::MAX / 4;
+
+/// How far one partition has come.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    /// By its records.
+    data: i128,
+    /// In all.
+    watermark: i128,
+}
+
+/// Partitions are looked at one after the other: nothing depends on what happens in another one but when windows close.
+pub(crate) fn expect(partitions: &[Vec<Event>], spec: &Spec, lateness_ms: i64, changes: bool) -> Expected {
     let mut expected = Expected::default();
     let mut rows: BTreeMap<RowKey, Vec<Option<Num>>> = BTreeMap::new();
-    let mut highest: Option<i128> = None;
-    let good = records.iter().enumerate().filter(|(_, record)| record.key.is_some());
-    for (offset, record) in good {
-        let ts = i128::from(record.ts_ms);
-        highest = highest.max(Some(ts));
-        if spec.filter_min.is_some_and(|min| record.num.is_none_or(|num| num < min)) {
-            continue;
-        }
-        let watermark = highest.unwrap() - i128::from(lateness_ms);
-        let mut start = 0;
-        if let Some(size) = spec.size_ms {
-            start = floor(ts, i128::from(size)) * i128::from(size);
-            if start + i128::from(size) + i128::from(spec.grace_ms) <= watermark {
-                expected.late.insert(offset);
-                continue;
+    let times: Vec<Time> = partitions
+        .iter()
+        .enumerate()
+        .map(|(partition, events)| {
+            let mut time = Time { data: -INFINITY, watermark: -INFINITY };
+            let mut offset = 0;
+            for event in events {
+                match event {
+                    Event::Flow(ms) => time.watermark = time.watermark.max(i128::from(*ms)),
+                    Event::End => time.watermark = INFINITY,
+                    Event::Record(record) => {
+                        let late = !accept(record, spec, lateness_ms, &mut time, &mut rows);
+                        if late {
+                            expected.late.insert((partition, offset));
+                        }
+                        offset += 1;
+                    }
+                }
             }
-        }
-        rows.entry((record.key.unwrap().to_owned(), start as i64)).or_default().push(record.num);
-    }
-    let data = highest.map(|highest| highest - i128::from(lateness_ms));
+            time
+        })
+        .collect();
+    let lowest = times.iter().map(|time| time.watermark).min().unwrap();
+    let data = times.iter().map(|time| time.data).max().unwrap().min(lowest);
     for ((key, start), nums) in rows {
         let ends = spec.size_ms.map(|size| i128::from(start + size + spec.grace_ms));
-        let is_final = ends.is_some_and(|ends| ended || data.unwrap() >= ends);
-        let retired = is_final
-            && spec.retain_ms.is_some_and(|retain| data.unwrap() >= ends.unwrap() + i128::from(retain));
+        let is_final = ends.is_some_and(|ends| lowest >= ends);
+        let retired =
+            is_final && spec.retain_ms.is_some_and(|retain| data >= ends.unwrap() + i128::from(retain));
         if nums.len() < spec.having_min {
             continue;
         }
@@ -89,6 +116,32 @@ pub(crate) fn expect(records: &[Rec], spec: &Spec, lateness_ms: i64, ended: bool
         }
     }
     expected
+}
+
+/// Puts a record where it belongs; `false` = it is late.
+fn accept(
+    record: &Rec,
+    spec: &Spec,
+    lateness_ms: i64,
+    time: &mut Time,
+    rows: &mut BTreeMap<RowKey, Vec<Option<Num>>>,
+) -> bool {
+    let Some(key) = record.key else { return true };
+    let ts = i128::from(record.ts_ms);
+    time.data = time.data.max(ts - i128::from(lateness_ms));
+    time.watermark = time.watermark.max(time.data);
+    if spec.filter_min.is_some_and(|min| record.num.is_none_or(|num| num < min)) {
+        return true;
+    }
+    let mut start = 0;
+    if let Some(size) = spec.size_ms {
+        start = floor(ts, i128::from(size)) * i128::from(size);
+        if start + i128::from(size) + i128::from(spec.grace_ms) <= time.watermark {
+            return false;
+        }
+    }
+    rows.entry((key.to_owned(), start as i64)).or_default().push(record.num);
+    true
 }
 
 /// `n`, `nv`, `sum`, `min`, `max`, `avg`, `d`.
@@ -109,7 +162,7 @@ fn row(nums: &[Option<Num>]) -> String {
     )
 }
 
-fn double(f: f64) -> String {
+pub(crate) fn double(f: f64) -> String {
     if f.fract() == 0.0 { format!("{}", f as i64) } else { serde_json::to_string(&f).unwrap() }
 }
 

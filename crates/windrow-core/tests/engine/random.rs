@@ -1,17 +1,21 @@
 //! Random runs: windows, keys, NULLs, disorder, jumps, batches, cuts and crashes against the oracle.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::Value;
 use windrow_core::{
     engine::TaskOptions,
     out::{OutRecord, Target},
-    spec::Emit,
+    plan::StreamPlan,
+    spec::{Emit, LatePolicy},
 };
 
 use crate::{
-    oracle::{self, Num, Rec, RowKey, Spec},
+    oracle::{self, Event, Num, Rec, RowKey, Spec},
     world::{self, Input, World},
 };
 
@@ -26,13 +30,13 @@ enum Op {
 struct Run {
     lateness_ms: i64,
     views: Vec<(Spec, Emit)>,
-    options: (usize, usize, u64),
+    options: TaskOptions,
     ops: Vec<Op>,
     ends: bool,
 }
 
 /// Times wander forward with disorder, and now and then they jump.
-fn record() -> impl Strategy<Value = (i64, Rec)> {
+pub(crate) fn record() -> impl Strategy<Value = (i64, Rec)> {
     let key = select(vec![
         Some("\"a\""),
         Some("\"a\""),
@@ -77,7 +81,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     })
 }
 
-fn view() -> impl Strategy<Value = (Spec, Emit)> {
+pub(crate) fn view() -> impl Strategy<Value = (Spec, Emit)> {
     let size = prop_oneof![4 => select(vec![1, 7, 10, 64, 1000]).prop_map(Some), 1 => Just(None)];
     let min = option::of((-3..3_i64).prop_map(|i| Num(i * Num::ONE)));
     (size, 0..20_i64, option::of(0..60_i64), 0..3_usize, min, any::<bool>()).prop_map(
@@ -89,17 +93,18 @@ fn view() -> impl Strategy<Value = (Spec, Emit)> {
 }
 
 fn run() -> impl Strategy<Value = Run> {
-    let options =
-        (select(vec![60, 300, 1 << 20]), select(vec![1, 100, 1 << 20]), select(vec![0, 300, 1 << 30]));
-    (0..20_i64, vec(view(), 1..4), options, ops(), any::<bool>())
+    (0..20_i64, vec(view(), 1..4), options(), ops(), any::<bool>())
         .prop_map(|(lateness_ms, views, options, ops, ends)| Run { lateness_ms, views, options, ops, ends })
 }
 
-fn world(run: &Run) -> World {
-    let views = run.views.iter().enumerate().map(|(i, (spec, emit))| {
+pub(crate) fn plan(lateness_ms: i64, views: &[(Spec, Emit)], late: LatePolicy) -> Arc<StreamPlan> {
+    let views = views.iter().enumerate().map(|(i, (spec, emit))| {
         let mut sql = "SELECT k, count(*) AS n, count(v) AS nv, sum(v) AS sum, min(v) AS min, max(v) AS max, avg(v) AS avg, \
                        count(DISTINCT v) AS d FROM s"
             .to_owned();
+        if over_finals(spec, late) {
+            sql = sql.replace(" FROM", &(OVER.map(|(call, name)| format!(", {call} OVER (ORDER BY window_start) AS {name}")).concat() + " FROM"));
+        }
         if let Some(min) = spec.filter_min {
             sql += &format!(" WHERE v >= {}", min.0 / Num::ONE);
         }
@@ -112,21 +117,54 @@ fn world(run: &Run) -> World {
         }
         let mut view = world::view(&format!("v{i}"), &sql);
         (view.emit, view.grace_ms, view.retain_ms) = (*emit, spec.grace_ms, spec.retain_ms);
+        view.late = late;
         view
     });
     let mut stream = world::stream();
-    stream.lateness_ms = run.lateness_ms;
-    let (block, slice, every) = run.options;
-    let options = TaskOptions {
-        journal_block_max_bytes: block,
-        snapshot_slice_max_bytes: slice,
-        snapshot_every_bytes: every,
-        ..TaskOptions::default()
-    };
-    World::new(world::plan(stream, views.collect()), options)
+    stream.lateness_ms = lateness_ms;
+    world::plan(stream, views.collect())
 }
 
-fn input(record: &Rec) -> Input {
+/// Aggregates over finals, with the names of their columns.
+const OVER: [(&str, &str); 4] = [
+    ("count(*)", "over_n"),
+    ("sum(count(*) + 1)", "over_sum"),
+    ("avg(sum(v))", "over_avg"),
+    ("max(max(v))", "over_max"),
+];
+
+fn over_finals(spec: &Spec, late: LatePolicy) -> bool {
+    spec.size_ms.is_some() && late != LatePolicy::Update
+}
+
+/// What these are for a row, given the rows that count: finals of its key before it, and itself.
+fn over(rows: &[&Value]) -> String {
+    let all = |name: &str| rows.iter().filter_map(|row| row[name].as_f64()).collect::<Vec<_>>();
+    let json = |number: Option<f64>| number.map_or("null".to_owned(), oracle::double);
+    let (sums, peaks) = (all("sum"), all("max"));
+    let sum = all("n").iter().map(|n| n + 1.0).sum::<f64>();
+    let mean = (!sums.is_empty()).then(|| sums.iter().sum::<f64>() / sums.len() as f64);
+    let peak = peaks.iter().copied().reduce(f64::max);
+    format!("[{},{},{},{}]", rows.len(), json(Some(sum)), json(mean), json(peak))
+}
+
+/// Bounds of blocks, of slices, and of what is between two series: tiny, or never met.
+pub(crate) fn options() -> impl Strategy<Value = TaskOptions> {
+    (select(vec![60, 300, 1 << 20]), select(vec![1, 100, 1 << 20]), select(vec![0, 300, 1 << 30])).prop_map(
+        |(block, slice, every)| TaskOptions {
+            journal_block_max_bytes: block,
+            snapshot_slice_max_bytes: slice,
+            snapshot_every_bytes: every,
+            ..TaskOptions::default()
+        },
+    )
+}
+
+fn world(run: &Run) -> World {
+    World::new(plan(run.lateness_ms, &run.views, LatePolicy::Topic), run.options.clone())
+}
+
+pub(crate) fn input(record: &Rec) -> Input {
     let value = match (record.key, record.num) {
         (None, _) => "{broken".to_owned(),
         (Some(key), None) => format!("{{\"t\":{},\"k\":{key}}}", record.ts_ms),
@@ -137,22 +175,45 @@ fn input(record: &Rec) -> Input {
 
 /// What came out of one view, as a reader of its topics sees it.
 #[derive(Debug, Default, PartialEq)]
-struct Seen {
-    finals: BTreeMap<RowKey, String>,
-    last: BTreeMap<RowKey, (String, bool)>,
+pub(crate) struct Seen {
+    pub(crate) finals: BTreeMap<RowKey, String>,
+    pub(crate) last: BTreeMap<RowKey, (String, bool)>,
     seqs: BTreeMap<RowKey, u64>,
-    late: BTreeSet<usize>,
+    pub(crate) late: BTreeSet<(usize, usize)>,
+    /// Finals of views with aggregates over them, in the order they came.
+    history: BTreeMap<String, Vec<(i64, Value)>>,
 }
 
 impl Seen {
-    fn take(&mut self, record: &OutRecord) -> Result<(), TestCaseError> {
+    /// Finals come in the order of their windows, and what goes over them is what came before, and the row itself.
+    fn check_over(&mut self, key: &RowKey, row: &Value, is_final: bool) -> Result<(), TestCaseError> {
+        let history = self.history.entry(key.0.clone()).or_default();
+        let before = history.last().map(|(start, _)| *start);
+        prop_assert!(before.is_none_or(|before| before < key.1), "{key:?} comes after {before:?}");
+        let rows: Vec<&Value> = history.iter().map(|(_, row)| row).chain([row]).collect();
+        let got = OVER.map(|(_, name)| row[name].to_string()).join(",");
+        prop_assert_eq!(format!("[{got}]"), over(&rows), "over the finals of {:?}", key);
+        if is_final {
+            history.push((key.1, row.clone()));
+        }
+        Ok(())
+    }
+
+    /// Finals that aggregates over them have counted.
+    pub(crate) fn counted(&self) -> usize {
+        self.history.values().map(Vec::len).sum()
+    }
+
+    pub(crate) fn take(&mut self, record: &OutRecord) -> Result<(), TestCaseError> {
         let header = |name| {
             let found = record.headers.iter().find(|(n, _)| *n == name);
             found.map(|(_, value)| std::str::from_utf8(value).unwrap())
         };
         if let Target::Late(_) = record.target {
-            let offset = header("source_offset").unwrap().parse().unwrap();
-            prop_assert!(self.late.insert(offset), "late twice: {offset}");
+            prop_assert_eq!(header("source_offset_end"), None, "a partial came too late: {:?}", record);
+            let number = |name| header(name).unwrap().parse().unwrap();
+            let at = (number("source_partition"), number("source_offset"));
+            prop_assert!(self.late.insert(at), "late twice: {at:?}");
             return Ok(());
         }
         let key: Vec<Value> = serde_json::from_slice(record.key.as_deref().unwrap()).unwrap();
@@ -169,12 +230,14 @@ impl Seen {
             return Ok(());
         };
         let row: Value = serde_json::from_slice(value).unwrap();
-        let columns: Vec<_> = ["n", "nv", "sum", "min", "max", "avg", "d"].map(|c| row[c].to_string()).into();
-        let text = format!("[{}]", columns.join(","));
+        let text = columns(&row);
         let is_final = row["final"] == true;
         let seq = row["seq"].as_u64().unwrap();
         let before = self.seqs.insert(key.clone(), seq);
         prop_assert!(before.is_none_or(|before| before < seq), "seq of {key:?} went back to {seq}");
+        if !row["over_n"].is_null() {
+            self.check_over(&key, &row, is_final)?;
+        }
         if is_final {
             prop_assert_eq!(self.finals.insert(key.clone(), text.clone()), None, "{:?} is final twice", key);
         }
@@ -182,6 +245,12 @@ impl Seen {
         self.last.insert(key, (text, is_final));
         Ok(())
     }
+}
+
+/// The row as the oracle writes it.
+pub(crate) fn columns(row: &Value) -> String {
+    let columns = ["n", "nv", "sum", "min", "max", "avg", "d"].map(|column| row[column].to_string());
+    format!("[{}]", columns.join(","))
 }
 
 fn check(run: &Run) -> Result<(), TestCaseError> {
@@ -221,11 +290,15 @@ fn check(run: &Run) -> Result<(), TestCaseError> {
     }
     cut(&mut world)?;
     prop_assert_eq!(bad.len(), records.iter().filter(|record| record.key.is_none()).count());
+    let mut events: Vec<_> = records.into_iter().map(Event::Record).collect();
+    events.extend(run.ends.then_some(Event::End));
+    let partitions = [events];
     for ((spec, emit), seen) in run.views.iter().zip(seen) {
-        let expected = oracle::expect(&records, spec, run.lateness_ms, run.ends, *emit == Emit::Changes);
+        let expected = oracle::expect(&partitions, spec, run.lateness_ms, *emit == Emit::Changes);
         prop_assert_eq!(&seen.finals, &expected.finals, "finals of {:?}", spec);
         prop_assert_eq!(&seen.last, &expected.last, "last states of {:?}", spec);
         prop_assert_eq!(&seen.late, &expected.late, "late of {:?}", spec);
+        prop_assert_eq!(seen.counted(), if spec.size_ms.is_some() { expected.finals.len() } else { 0 });
     }
     Ok(())
 }

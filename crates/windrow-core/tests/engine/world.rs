@@ -7,18 +7,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use windrow_core::{
     batch::{Batch, BatchBuilder, Compression},
-    engine::{Cut, SeriesEvent, StopReason, Task, TaskOptions},
+    engine::{Cut, SeriesEvent, StopReason, Task, TaskError, TaskOptions},
     journal::JournalError,
     out::{OutRecord, Target},
-    plan::StreamPlan,
-    spec::{Emit, Format, LatePolicy, OnBad, OnFull, StreamSpec, TimeSpec, TimeUnit, UserTopic, ViewSpec},
+    plan::{Stage, StreamPlan},
+    spec::{
+        Emit, Format, LatePolicy, OnBad, OnFull, StreamSpec, TimeSpec, TimeUnit, TopicFormat, UserTopic,
+        ViewSpec,
+    },
     sql,
+    topics::Topics,
 };
 
 pub(crate) fn stream() -> StreamSpec {
     StreamSpec {
         name: "s".into(),
-        topic: "t".into(),
+        topics: Topics::One("t".into()),
         format: Format::Json,
         key_format: Format::Text,
         columns: Vec::new(),
@@ -27,9 +31,11 @@ pub(crate) fn stream() -> StreamSpec {
         max_ahead_ms: 3_600_000,
         idle_ms: None,
         on_bad: OnBad::DeadLetter,
+        required: Vec::new(),
         keyed_by: Vec::new(),
         latest_by: Vec::new(),
         keep: 0,
+        row_filter: None,
         until_end: false,
     }
 }
@@ -49,13 +55,25 @@ pub(crate) fn view(name: &str, sql: &str) -> ViewSpec {
 }
 
 pub(crate) fn user_topic(emit: Emit, key: Option<Vec<Arc<str>>>) -> UserTopic {
-    UserTopic { topic: "u".into(), emit, key }
+    UserTopic {
+        topic: "u".into(),
+        emit,
+        format: TopicFormat::Json,
+        key,
+        partitions: None,
+        retention_ms: None,
+    }
 }
 
 pub(crate) fn plan(stream: StreamSpec, views: Vec<ViewSpec>) -> Arc<StreamPlan> {
     let views: Vec<_> = views.into_iter().map(Arc::new).collect();
     let plans = sql::plan(&[Arc::new(stream)], &views).unwrap_or_else(|errors| panic!("{errors:#?}"));
     Arc::new(plans.into_iter().next().unwrap())
+}
+
+/// A task that aggregates everything where it is.
+pub(crate) fn local(plan: &Arc<StreamPlan>, options: TaskOptions) -> Result<Task, TaskError> {
+    Role::local(plan).task(plan, options)
 }
 
 /// A record on its way into the log.
@@ -65,13 +83,39 @@ pub(crate) struct Input {
     pub(crate) value: Option<Vec<u8>>,
 }
 
+/// What the task of a world does.
+#[derive(Debug, Clone)]
+pub(crate) enum Role {
+    Source { stages: Vec<Stage>, targets: Vec<i32>, partition: i32 },
+    Merge { view: usize, sources: i32, partition: i32 },
+}
+
+impl Role {
+    fn local(plan: &StreamPlan) -> Self {
+        let stages = vec![Stage::Local; plan.views.len()];
+        Role::Source { targets: vec![0; stages.len()], stages, partition: 0 }
+    }
+
+    fn task(&self, plan: &Arc<StreamPlan>, options: TaskOptions) -> Result<Task, TaskError> {
+        match self {
+            Role::Source { stages, targets, partition } => {
+                Task::new(plan.clone(), stages, targets, "t".into(), *partition, options)
+            }
+            Role::Merge { view, sources, partition } => {
+                Task::merge(plan.clone(), *view, *sources, "partials".into(), *partition, options)
+            }
+        }
+    }
+}
+
 pub(crate) struct World {
     pub(crate) task: Task,
+    pub(crate) role: Role,
     pub(crate) now_ms: i64,
     plan: Arc<StreamPlan>,
     options: TaskOptions,
     batches: Vec<Batch>,
-    next_offset: i64,
+    pub(crate) next_offset: i64,
     /// Journal records by view, with the index at which each began series begins.
     journals: Vec<Vec<OutRecord>>,
     began: Vec<Option<(u64, usize)>>,
@@ -82,10 +126,16 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(plan: Arc<StreamPlan>, options: TaskOptions) -> Self {
-        let mut task = Task::new(plan.clone(), "t".into(), 0, options.clone()).unwrap();
+        let role = Role::local(&plan);
+        Self::with(plan, role, options)
+    }
+
+    pub(crate) fn with(plan: Arc<StreamPlan>, role: Role, options: TaskOptions) -> Self {
+        let mut task = role.task(&plan, options.clone()).unwrap();
         task.start(0);
         Self {
             task,
+            role,
             now_ms: 1 << 40,
             journals: plan.views.iter().map(|_| Vec::new()).collect(),
             began: vec![None; plan.views.len()],
@@ -115,6 +165,14 @@ impl World {
     pub(crate) fn end(&mut self) {
         self.ended = true;
         self.task.end();
+    }
+
+    /// The journal is lost, and with it the watermark; the position is not.
+    pub(crate) fn forget(&mut self) {
+        self.journals.iter_mut().for_each(Vec::clear);
+        self.began.fill(None);
+        self.task = self.role.task(&self.plan, self.options.clone()).unwrap();
+        self.task.start(self.next_offset);
     }
 
     /// Cuts and commits: journals take their records, the rest is returned.
@@ -150,7 +208,10 @@ impl World {
     }
 
     pub(crate) fn try_restart(&mut self, plan: Arc<StreamPlan>) -> Result<(), JournalError> {
-        let mut task = Task::new(plan.clone(), "t".into(), 0, self.options.clone()).unwrap();
+        if self.plan.views.len() != plan.views.len() {
+            self.role = Role::local(&plan);
+        }
+        let mut task = self.role.task(&plan, self.options.clone()).unwrap();
         self.journals.resize_with(plan.views.len(), Vec::new);
         self.began = vec![None; plan.views.len()];
         for (view, journal) in self.journals.iter().enumerate() {

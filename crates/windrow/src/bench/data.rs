@@ -32,7 +32,17 @@ const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, 
 pub(super) struct Click {
     pub(super) timestamp_ms: i64,
     pub(super) key: String,
+    pub(super) video: String,
     pub(super) value: String,
+}
+
+/// Which member is the message key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keyed {
+    /// One of 10,000.
+    ByUser,
+    /// One of 1,000.
+    ByVideo,
 }
 
 impl Click {
@@ -42,9 +52,9 @@ impl Click {
         let on_time_ms = START_MS + DISORDER_MS + (i as f64 / n as f64 * SPAN_MS as f64) as i64;
         let timestamp_ms = on_time_ms - (x % DISORDER_MS as u64) as i64;
         let key = format!("u{:07}", (x >> 20) % USERS);
+        let video = format!("v{:05}", (y >> 8) % VIDEOS);
         let mut value = format!(
-            r#"{{"ts":{timestamp_ms},"user":"{key}","video":"v{:05}","org":{},"amount":{}.{:02},"country":"{}","agent":""#,
-            (y >> 8) % VIDEOS,
+            r#"{{"ts":{timestamp_ms},"user":"{key}","video":"{video}","org":{},"amount":{}.{:02},"country":"{}","agent":""#,
             10 + (y >> 20) % 90,
             10 + (y >> 30) % 90,
             (y >> 40) % 100,
@@ -53,7 +63,7 @@ impl Click {
         let room = VALUE_BYTES.saturating_sub(value.len() + 2).min(AGENT.len());
         // Writing to a String cannot fail.
         let _ = write!(value, "{}\"}}", &AGENT[..room]);
-        Self { timestamp_ms, key, value }
+        Self { timestamp_ms, key, video, value }
     }
 
     /// Returns the partition of the key, chosen as every Kafka client does.
@@ -78,10 +88,13 @@ pub(super) fn batch_bytes(n: u64) -> Result<Vec<Bytes>> {
 }
 
 /// Puts `n` records into batches, each record in the partition of its key.
-pub(super) fn partitioned(n: u64, partitions: i32) -> Result<Vec<Vec<Bytes>>> {
+pub(super) fn partitioned(n: u64, partitions: i32, keyed: Keyed) -> Result<Vec<Vec<Bytes>>> {
     let mut packers: Vec<Packer> = (0..partitions).map(|_| Packer::default()).collect();
     for i in 0..n {
-        let click = Click::new(i, n);
+        let mut click = Click::new(i, n);
+        if keyed == Keyed::ByVideo {
+            click.key = std::mem::take(&mut click.video);
+        }
         packers[click.partition(partitions) as usize].push(&click)?;
     }
     packers.into_iter().map(Packer::finish).collect()

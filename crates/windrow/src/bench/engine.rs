@@ -1,6 +1,6 @@
 //! `bench engine`: the engine alone, one partition in memory, three windowed views over one stream.
 //!
-//! **Floors** of the same batches: looking for two members; then decoding what the views need.
+//! **Floors** of the same batches: looking for two members; then decoding what the views need. Beside it, decoding of each format.
 //! **Not here:** logs, commits, sockets.
 
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use windrow_core::{
     batch::Batch,
     decode::Decoder,
     engine::{Task, TaskOptions},
-    plan::StreamPlan,
+    plan::{Stage, StreamPlan},
     scan::RowFields,
     value::ColumnType,
 };
 
 use super::{
-    data,
+    data, formats,
     meter::Meter,
     report::{Figure, Group, Report},
     setup,
@@ -51,7 +51,7 @@ pub(super) fn run(args: &EngineArgs) -> Result<Report> {
             setup::MINUTES,
         ),
         unit: "records",
-        groups: vec![Group { name: "in memory".into(), figures }],
+        groups: vec![Group { name: "in memory".into(), figures }, formats::group(args.records)?],
     })
 }
 
@@ -95,7 +95,8 @@ fn decode(batches: &[Batch], plan: &StreamPlan) -> Result<Figure> {
 
 /// All of it: rows and journal come out at each cut.
 fn engine(batches: &[Batch], plan: Arc<StreamPlan>, commit_every: u64) -> Result<Figure> {
-    let mut task = Task::new(plan, "clicks".into(), 0, TaskOptions::default())?;
+    let (stages, targets) = (vec![Stage::Local; plan.views.len()], vec![0; plan.views.len()]);
+    let mut task = Task::new(plan, &stages, &targets, "clicks".into(), 0, TaskOptions::default())?;
     task.start(0);
     let meter = Meter::own()?;
     let (mut folded, mut since_cut, mut rows, mut journal_bytes) = (0, 0, 0, 0);

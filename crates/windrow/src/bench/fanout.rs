@@ -1,20 +1,34 @@
 //! `bench fanout`: one channel, many clients, the server on a core of its own.
 //!
-//! **Floor:** the bare epoll server of `floor_push`, under the same load from the same clients.
-//! **Invariant:** both servers get the same publications; a delivery is one message at one client.
+//! **Floor:** the bare epoll server of `floor_push`, under the same load from the same clients. On a WebSocket of protocol v1 it
+//! sends the messages alone; as Socket.IO, the very bytes that Windrow sends.
+//! **Invariant:** both servers get the same publications, in turn, a second each, so that what else the machine does hits both; a
+//! delivery is one message at one client. **Not here:** what a connect costs (`connect`).
 
-use std::{fs, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use tempfile::TempDir;
 
+use self::side::{Measured, Side};
 use super::{
-    child::{Server, free_port, pin_to_core, two_cores},
-    load::{Arrived, Load, Pace, Target},
-    meter::{Cost, Meter, status_bytes},
+    child::{pin_to_core, two_cores},
+    load::{Pace, Talk},
     poll::raise_open_files,
     report::{Figure, Group, Report},
 };
+
+pub(super) mod side;
+
+/// What carries the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Over {
+    /// Protocol v1
+    Websocket,
+    /// Socket.IO on a WebSocket
+    Socketio,
+    /// Socket.IO by polls
+    Polling,
+}
 
 /// Arguments of `bench fanout`.
 #[derive(Debug, Clone, clap::Args)]
@@ -34,112 +48,104 @@ pub struct FanoutArgs {
     /// Bytes of one message
     #[arg(long, default_value_t = 100)]
     pub bytes: usize,
+    /// What carries them
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Over::Websocket, Over::Socketio, Over::Polling])]
+    pub over: Vec<Over>,
 }
 
-/// What one server did under each pace.
-struct Served {
-    name: &'static str,
-    bytes_per_client: u64,
-    paced: (Arrived, Cost),
-    bursts: (Arrived, Cost),
+/// One server's turn, in seconds.
+const TURN: f64 = 1.0;
+
+impl Over {
+    /// Its name for the command line.
+    pub(super) fn arg(self) -> &'static str {
+        match self {
+            Over::Websocket => "websocket",
+            Over::Socketio => "socketio",
+            Over::Polling => "polling",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Over::Websocket => "WebSocket",
+            Over::Socketio => "Socket.IO",
+            Over::Polling => "Socket.IO by polls",
+        }
+    }
+
+    /// What clients say to the floor, and to Windrow.
+    fn talks(self) -> [Talk; 2] {
+        match self {
+            Over::Websocket => [Talk::Bare, Talk::Plain],
+            Over::Socketio => [Talk::SocketIo; 2],
+            Over::Polling => [Talk::Polling; 2],
+        }
+    }
 }
 
-/// Measures the floor, then Windrow.
+/// Measures the floor and Windrow over every carrier.
 pub(super) fn run(args: &FanoutArgs) -> Result<Report> {
     let files = raise_open_files().context("raise the bound of open files")?;
-    ensure!(args.clients as u64 + 100 < files, "{} clients need more than {files} open files", args.clients);
+    let needed = 2 * args.clients as u64 + 100;
+    ensure!(needed < files, "twice {} clients need more than {files} open files", args.clients);
     let (server_core, load_core) = two_cores();
     if let Some(core) = load_core {
         pin_to_core(core)?;
     }
-    let served = [floor(args, server_core)?, windrow(args, server_core)?];
-    let group = |name: String, pick: fn(&Served) -> &(Arrived, Cost)| Group {
-        name,
-        figures: served.iter().map(|s| figure(s, pick(s))).collect(),
+    let mut groups = Vec::new();
+    for over in &args.over {
+        groups.extend(measure(args, *over, server_core)?);
+    }
+    let title = format!("fanout: {} clients, messages of {} bytes", args.clients, args.bytes);
+    Ok(Report { title, unit: "deliveries", groups })
+}
+
+fn measure(args: &FanoutArgs, over: Over, core: Option<usize>) -> Result<[Group; 2]> {
+    let [floor, windrow] = over.talks();
+    let mut sides = [Side::floor(over, floor, core)?, Side::windrow(windrow, core)?];
+    for side in &mut sides {
+        side.connect(args.clients)?;
+        // Caches, buffers and branch predictors warm up unmeasured.
+        side.run(pace(args, 1, TURN))?;
+    }
+    let mut group = |burst, name: &str| {
+        thread::sleep(Duration::from_millis(100));
+        let measured = in_turn(&mut sides, pace(args, burst, args.seconds))?;
+        let figures = sides.iter().zip(measured).map(|(side, measured)| figure(side, &measured)).collect();
+        Ok::<_, anyhow::Error>(Group {
+            name: format!("{}, {} a second, {name}", over.title(), args.rate),
+            figures,
+        })
     };
-    Ok(Report {
-        title: format!("fanout: {} WebSocket clients, messages of {} bytes", args.clients, args.bytes),
-        unit: "deliveries",
-        groups: vec![
-            group(format!("{} a second, one at a time", args.rate), |s| &s.paced),
-            group(format!("{} a second, bursts of {}", args.rate, args.burst), |s| &s.bursts),
-        ],
-    })
+    Ok([group(1, "one at a time")?, group(args.burst, &format!("bursts of {}", args.burst))?])
 }
 
-fn floor(args: &FanoutArgs, core: Option<usize>) -> Result<Served> {
-    let port = free_port()?;
-    let server = Server::start(&["bench", "floor-push", "--port", &port.to_string()], core)?.listens(port)?;
-    serve("bare epoll", &server, &Target { port, subscribe: None, publish: "/" }, args)
+fn pace(args: &FanoutArgs, burst: u32, seconds: f64) -> Pace {
+    Pace { per_second: args.rate, burst, seconds, bytes: args.bytes }
 }
 
-fn windrow(args: &FanoutArgs, core: Option<usize>) -> Result<Served> {
-    let (port, directory) = (free_port()?, TempDir::new()?);
-    let config = directory.path().join("windrow.toml");
-    fs::write(&config, configuration(port, &directory.path().join("data").display().to_string()))?;
-    let config = config.display().to_string();
-    let server = Server::start(&["serve", "--config", &config], core)?.listens(port)?;
-    let subscribe = Some(r#"{"subscribe":"ticks","as":1,"from":"now"}"#);
-    let target = Target { port, subscribe, publish: "/api/streams/ticks" };
-    answers(&target)?;
-    serve("windrow", &server, &target, args)
+/// Loads both, a turn each, until each had its seconds.
+fn in_turn(sides: &mut [Side; 2], pace: Pace) -> Result<[Measured; 2]> {
+    let turns = (pace.seconds / TURN).round().max(1.0);
+    let turn = Pace { seconds: pace.seconds / turns, ..pace };
+    let mut measured: [Measured; 2] = Default::default();
+    for _ in 0..turns as u32 {
+        for (side, measured) in sides.iter_mut().zip(&mut measured) {
+            measured.add(&side.run(turn)?);
+        }
+    }
+    Ok(measured)
 }
 
-fn configuration(port: u16, directory: &str) -> String {
-    format!(
-        r#"app = "bench"
-
-[log]
-kind = "embedded"
-directory = {directory:?}
-sync = "never"
-commit_interval = "10ms"
-
-[streams.ticks]
-format = "json"
-partitions = 1
-
-[listeners.main]
-bind = "127.0.0.1:{port}"
-dialects = ["websocket", "http"]
-channels = ["ticks"]
-"#
-    )
-}
-
-/// Makes sure that the stream's topic is there: a first message makes it, and a client is only served from it.
-fn answers(target: &Target) -> Result<()> {
-    let one = Pace { per_second: 10.0, burst: 1, seconds: 0.1, bytes: 0 };
-    Load::connect(target, 0)?.run(one).map(drop).context("publish a first message")
-}
-
-/// Loads one server with both paces.
-fn serve(name: &'static str, server: &Server, target: &Target, args: &FanoutArgs) -> Result<Served> {
-    let before = status_bytes(server.pid(), "VmRSS:")?;
-    let mut load = Load::connect(target, args.clients).with_context(|| format!("load {name}"))?;
-    let after = status_bytes(server.pid(), "VmRSS:")?;
-    let pace = |burst, seconds| Pace { per_second: args.rate, burst, seconds, bytes: args.bytes };
-    // Caches, buffers and branch predictors warm up unmeasured.
-    load.run(pace(1, 1.0))?;
-    let mut measure = |pace| {
-        let meter = Meter::of(server.pid())?;
-        let arrived = load.run(pace)?;
-        Ok::<_, anyhow::Error>((arrived, meter.stop()?))
-    };
-    let paced = measure(pace(1, args.seconds))?;
-    thread::sleep(Duration::from_millis(100));
-    let bursts = measure(pace(args.burst, args.seconds))?;
-    let bytes_per_client = after.saturating_sub(before) / args.clients.max(1) as u64;
-    Ok(Served { name, bytes_per_client, paced, bursts })
-}
-
-fn figure(served: &Served, (arrived, cost): &(Arrived, Cost)) -> Figure {
+fn figure(side: &Side, measured: &Measured) -> Figure {
+    let Measured { arrived, cost } = measured;
     let ms = |q| format!("{:.1} ms", arrived.latencies.quantile(q).as_secs_f64() * 1e3);
     let each = cost.cpu.as_secs_f64() * 1e6 / arrived.deliveries.max(1) as f64;
-    let figure = Figure::new(served.name, arrived.deliveries, *cost)
+    let figure = Figure::new(side.name, arrived.deliveries, *cost)
         .note("CPU each", format!("{each:.2} µs"))
         .note("p50", ms(0.5))
         .note("p99", ms(0.99))
-        .note("a client", format!("{:.1} KiB", served.bytes_per_client as f64 / 1024.0));
+        .note("a client", format!("{:.1} KiB", side.bytes_per_client as f64 / 1024.0));
     if arrived.missing > 0 { figure.note("MISSING", arrived.missing) } else { figure }
 }

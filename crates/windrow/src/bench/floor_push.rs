@@ -1,17 +1,26 @@
-//! The floor of pushing: one thread, epoll, one frame encoded per message and shared by all sockets.
+//! The floor of pushing: one thread, epoll, bytes made once per message and shared by all sockets.
 //!
-//! **In** `POST` with one message a line. **Out** each line as a WebSocket text frame to every client.
+//! **In** `POST` with one message a line. **Out** to every client each line as a WebSocket text frame; or the lines of a round as
+//! one event of Socket.IO, in a frame or as the answer to a poll.
 //! **Invariant:** all messages that one round brought go to a socket in one write. There are no timers, pings, limits or
 //! checks: it is a limit to compare with, not a server.
 
 use std::{
-    collections::VecDeque,
     io::{self, IoSlice, Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener},
     rc::Rc,
 };
 
-use super::poll::{Poll, Ready, write_pieces};
+use memchr::memmem;
+
+use self::peer::Peer;
+use super::{
+    fanout::Over,
+    poll::{Poll, Ready},
+};
+
+mod peer;
+mod shape;
 
 /// Arguments of the hidden `bench floor-push`.
 #[derive(Debug, Clone, clap::Args)]
@@ -19,27 +28,19 @@ pub struct FloorPushArgs {
     /// Port to listen on
     #[arg(long)]
     pub port: u16,
+    /// What carries the messages
+    #[arg(long, default_value = "websocket")]
+    pub over: Over,
 }
 
-/// Pieces given to one write.
-const PIECES_MAX: usize = 64;
 const LISTENER: usize = usize::MAX;
 
-/// One connection: a publisher until it asks for an upgrade.
-struct Peer {
-    socket: TcpStream,
-    subscribed: bool,
-    input: Vec<u8>,
-    waiting: VecDeque<Rc<[u8]>>,
-    /// Bytes of the first waiting frame that went out already.
-    sent: usize,
-}
-
 struct Server {
+    over: Over,
     poll: Poll,
     peers: Vec<Option<Peer>>,
-    /// Frames of this round.
-    frames: Vec<Rc<[u8]>>,
+    /// Messages of this round.
+    messages: Vec<Vec<u8>>,
     /// Publishers to answer after this round.
     publishers: Vec<usize>,
 }
@@ -50,7 +51,8 @@ pub(super) fn run(args: &FloorPushArgs) -> anyhow::Result<()> {
     listener.set_nonblocking(true)?;
     let poll = Poll::new()?;
     poll.add(&listener, LISTENER)?;
-    let mut server = Server { poll, peers: Vec::new(), frames: Vec::new(), publishers: Vec::new() };
+    let (over, peers) = (args.over, Vec::new());
+    let mut server = Server { over, poll, peers, messages: Vec::new(), publishers: Vec::new() };
     let mut ready = Ready::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -76,9 +78,9 @@ impl Server {
         while let Ok((socket, _)) = listener.accept() {
             socket.set_nonblocking(true)?;
             socket.set_nodelay(true)?;
-            self.poll.add(&socket, self.peers.len())?;
-            let waiting = VecDeque::new();
-            self.peers.push(Some(Peer { socket, subscribed: false, input: Vec::new(), waiting, sent: 0 }));
+            let token = self.peers.len();
+            self.poll.add(&socket, token)?;
+            self.peers.push(Some(Peer::new(socket, token)));
         }
         Ok(())
     }
@@ -87,7 +89,7 @@ impl Server {
         let Some(peer) = &mut self.peers[token] else { return Ok(()) };
         match peer.socket.read(buffer) {
             Ok(0) => self.peers[token] = None,
-            Ok(_) if peer.subscribed => {}
+            Ok(n) if peer.is_upgraded => self.frame(token, &buffer[..n])?,
             Ok(n) => {
                 peer.input.extend_from_slice(&buffer[..n]);
                 self.request(token)?;
@@ -98,52 +100,98 @@ impl Server {
         Ok(())
     }
 
+    /// Hears a frame: short, whole, masked with zeros, as the load sends it.
+    fn frame(&mut self, token: usize, bytes: &[u8]) -> io::Result<()> {
+        let Some(peer) = &mut self.peers[token] else { return Ok(()) };
+        let Some((text, subscribes)) = bytes.get(6..).and_then(shape::answer) else { return Ok(()) };
+        peer.is_subscribed |= subscribes;
+        peer.send(&self.poll, shape::frame(text.as_bytes()))
+    }
+
     /// Handles a request once it is whole.
     fn request(&mut self, token: usize) -> io::Result<()> {
         let Some(peer) = &mut self.peers[token] else { return Ok(()) };
-        let Some(head) = memchr::memmem::find(&peer.input, b"\r\n\r\n").map(|at| at + 4) else {
-            return Ok(());
-        };
-        if peer.input.starts_with(b"GET") {
-            peer.subscribed = true;
-            peer.input = Vec::new();
-            // The load sends the sample key of RFC 6455, so the answer is the sample answer.
-            return peer.socket.write_all(
-                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                  Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-            );
-        }
+        let Some(head) = memmem::find(&peer.input, b"\r\n\r\n").map(|at| at + 4) else { return Ok(()) };
         let length = body_length(&peer.input[..head]);
-        let Some(body) = peer.input.get(head..head + length) else { return Ok(()) };
-        self.frames.extend(body.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(frame));
-        self.publishers.push(token);
-        peer.input.clear();
-        Ok(())
+        if peer.input.len() < head + length {
+            return Ok(());
+        }
+        let input = std::mem::take(&mut peer.input);
+        let (line, body) = (&input[..head], &input[head..]);
+        let is_get = line.starts_with(b"GET");
+        match self.over {
+            Over::Polling if memmem::find(line, b"/socket.io/").is_some() => self.session(token, line, body),
+            Over::Websocket | Over::Socketio if is_get => self.upgrade(token),
+            _ => {
+                let lines = body.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+                self.messages.extend(lines.map(<[u8]>::to_vec));
+                self.publishers.push(token);
+                Ok(())
+            }
+        }
     }
 
-    /// Sends the round's frames to everyone, then answers the publishers.
-    fn publish(&mut self) -> io::Result<()> {
-        if self.frames.is_empty() {
+    fn upgrade(&mut self, token: usize) -> io::Result<()> {
+        let Some(peer) = &mut self.peers[token] else { return Ok(()) };
+        peer.is_upgraded = true;
+        let mut hello = shape::UPGRADED.to_vec();
+        match self.over {
+            Over::Socketio => hello.extend_from_slice(&shape::frame(shape::open().as_bytes())),
+            Over::Websocket | Over::Polling => peer.is_subscribed = true,
+        }
+        peer.send(&self.poll, hello.into())
+    }
+
+    /// Handles a request of a client that polls; its connection stands for its session.
+    fn session(&mut self, token: usize, head: &[u8], body: &[u8]) -> io::Result<()> {
+        let Some(peer) = &mut self.peers[token] else { return Ok(()) };
+        if head.starts_with(b"POST") {
+            if let Some((text, subscribes)) = shape::answer(body) {
+                peer.is_subscribed |= subscribes;
+                peer.unread.push(text.into_bytes().into());
+            }
+            return peer.send(&self.poll, shape::payload(&[(*b"ok").into()]));
+        }
+        if memmem::find(head, b"sid=").is_none() {
+            peer.unread.push(shape::open().into_bytes().into());
+        }
+        if peer.unread.is_empty() {
+            peer.polls = true;
             return Ok(());
         }
-        let pieces: Vec<IoSlice<'_>> = self.frames.iter().map(|frame| IoSlice::new(frame)).collect();
-        let bytes: usize = self.frames.iter().map(|frame| frame.len()).sum();
-        for (token, peer) in self.peers.iter_mut().enumerate() {
-            let Some(peer) = peer.as_mut().filter(|p| p.subscribed) else { continue };
-            let idle = peer.waiting.is_empty();
-            let sent = if idle { write_pieces(&peer.socket, &pieces).unwrap_or(0) } else { 0 };
-            if sent < bytes {
-                peer.waiting.extend(self.frames.iter().cloned());
-                peer.forget(sent);
+        let payload = shape::payload(&std::mem::take(&mut peer.unread));
+        peer.send(&self.poll, payload)
+    }
+
+    /// Sends the round's messages to everyone, then answers the publishers.
+    fn publish(&mut self) -> io::Result<()> {
+        if self.messages.is_empty() {
+            return Ok(());
+        }
+        let event = || shape::event(self.messages.iter().map(Vec::as_slice));
+        let mut packet: Option<Rc<[u8]>> = None;
+        let frames: Vec<Rc<[u8]>> = match self.over {
+            Over::Websocket => self.messages.iter().map(|message| shape::frame(message)).collect(),
+            Over::Socketio => vec![shape::frame(&event())],
+            Over::Polling => {
+                let packet = packet.insert(event().into());
+                vec![shape::payload(std::slice::from_ref(packet))]
             }
-            if idle && sent < bytes {
-                self.poll.want_room(&peer.socket, token, true)?;
+        };
+        let slices: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
+        for peer in self.peers.iter_mut().flatten().filter(|peer| peer.is_subscribed) {
+            match &packet {
+                Some(packet) if !peer.polls => peer.unread.push(packet.clone()),
+                _ => {
+                    peer.polls = false;
+                    peer.write(&self.poll, &frames, &slices)?;
+                }
             }
         }
-        self.frames.clear();
+        self.messages.clear();
         for token in self.publishers.drain(..) {
             if let Some(peer) = &mut self.peers[token] {
-                peer.socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+                peer.socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
             }
         }
         Ok(())
@@ -159,53 +207,9 @@ impl Server {
     }
 }
 
-impl Peer {
-    /// Writes what waits; tells whether all went out.
-    fn flush(&mut self) -> bool {
-        while !self.waiting.is_empty() {
-            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
-            for (piece, frame) in pieces.iter_mut().zip(&self.waiting) {
-                *piece = IoSlice::new(frame);
-            }
-            pieces[0] = IoSlice::new(&self.waiting[0][self.sent..]);
-            let count = self.waiting.len().min(PIECES_MAX);
-            match write_pieces(&self.socket, &pieces[..count]) {
-                Ok(n) => self.forget(n),
-                Err(_) => return false,
-            }
-        }
-        true
-    }
-
-    fn forget(&mut self, mut bytes: usize) {
-        while let Some(left) = self.waiting.front().map(|frame| frame.len() - self.sent) {
-            if bytes < left {
-                self.sent += bytes;
-                return;
-            }
-            bytes -= left;
-            self.sent = 0;
-            self.waiting.pop_front();
-        }
-    }
-}
-
 fn body_length(head: &[u8]) -> usize {
-    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-    length.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
-}
-
-/// Makes the text frame of one message, unmasked, of at most 64 KiB.
-fn frame(text: &[u8]) -> Rc<[u8]> {
-    let mut out = vec![0x81];
-    match u16::try_from(text.len()).unwrap_or(u16::MAX) {
-        short @ ..126 => out.push(short as u8),
-        long => {
-            out.push(126);
-            out.extend(long.to_be_bytes());
-        }
-    }
-    out.extend_from_slice(text);
-    out.into()
+    const LENGTH: &[u8] = b"Content-Length: ";
+    let Some(at) = memmem::find(head, LENGTH) else { return 0 };
+    let digits = head[at + LENGTH.len()..].iter().take_while(|b| b.is_ascii_digit());
+    digits.fold(0, |n: usize, b| n.saturating_mul(10) + usize::from(b - b'0'))
 }

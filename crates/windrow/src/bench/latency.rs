@@ -15,6 +15,12 @@ pub(super) struct Latencies {
     total: u64,
 }
 
+impl Default for Latencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Latencies {
     pub(super) fn new() -> Self {
         Self { counts: vec![0; STEPS * (u64::BITS - STEP_BITS + 1) as usize], total: 0 }
@@ -23,6 +29,12 @@ impl Latencies {
     pub(super) fn add(&mut self, ns: u64) {
         self.counts[slot(ns)] += 1;
         self.total += 1;
+    }
+
+    /// Adds those of another.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        self.total += other.total;
     }
 
     /// Returns the duration that the share `q` of all is below.

@@ -1,4 +1,4 @@
-//! Load: many WebSocket clients and a publisher in one thread, cheap enough not to be what is measured.
+//! Load: many clients and a publisher in one thread, cheap enough not to be what is measured.
 //!
 //! **In** a server to load, how many clients, how fast. **Out** how many messages arrived, and how late.
 //! **Invariant:** a message's clock starts when it was due, not when there was time to send it; every delivery is counted by
@@ -7,8 +7,9 @@
 //!
 //! | file | part |
 //! |---|---|
-//! | `client` | one WebSocket client |
+//! | `client` | one client: `websocket` or `polling` carries it, `talk` is what it says |
 //! | `publisher` | one HTTP connection that publishes |
+//! | `http` | answers |
 
 use std::{
     collections::VecDeque,
@@ -25,10 +26,20 @@ use client::Client;
 use publisher::Publisher;
 
 mod client;
+mod http;
+mod polling;
 mod publisher;
+mod talk;
+mod websocket;
+
+pub(super) use talk::Talk;
 
 /// Connections that publish; as many requests may be under way.
 const PUBLISHERS: usize = 8;
+/// Clients that connect at the same time: more would only wait in the listener's queue.
+const CONNECTING_MAX: usize = 64;
+/// Longest wait for one client to be let in.
+const CONNECT_MAX: Duration = Duration::from_secs(20);
 /// Longest wait for what is on its way.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 /// Bytes read at once.
@@ -38,8 +49,9 @@ const READ_BYTES: usize = 256 << 10;
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) port: u16,
-    /// First message of a client; its answer says that the client is subscribed. `None` = the upgrade does.
-    pub(super) subscribe: Option<&'static str>,
+    pub(super) talk: Talk,
+    /// What clients subscribe to.
+    pub(super) channel: &'static str,
     /// Where messages are posted, one a line.
     pub(super) publish: &'static str,
 }
@@ -57,12 +69,21 @@ pub(super) struct Pace {
 }
 
 /// What arrived.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Arrived {
     pub(super) deliveries: u64,
     /// Deliveries that never came.
     pub(super) missing: u64,
     pub(super) latencies: Latencies,
+}
+
+impl Arrived {
+    /// Adds what arrived later.
+    pub(super) fn add(&mut self, other: &Arrived) {
+        self.deliveries += other.deliveries;
+        self.missing += other.missing;
+        self.latencies.merge(&other.latencies);
+    }
 }
 
 /// All clients and publishers of one bench.
@@ -82,36 +103,49 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Connects and subscribes the clients, one after the other.
+    /// Connects the clients, some at a time, until all are subscribed.
     pub(super) fn connect(target: &Target, clients: usize) -> Result<Self> {
-        let poll = Poll::new()?;
-        let mut buffer = vec![0; READ_BYTES];
-        let clients = (0..clients)
-            .map(|token| {
-                let client = Client::connect(target, &mut buffer)?;
-                poll.add(client.socket(), token)?;
-                Ok(client)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let publishers = (0..PUBLISHERS)
-            .map(|i| {
-                let publisher = Publisher::connect(target)?;
-                poll.add(publisher.socket(), clients.len() + i)?;
-                Ok(publisher)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Self {
-            poll,
-            clients,
-            publishers,
+        let mut load = Self {
+            poll: Poll::new()?,
+            clients: Vec::with_capacity(clients),
+            publishers: Vec::new(),
             turn: 0,
             started: Instant::now(),
-            arrived: Arrived { deliveries: 0, missing: 0, latencies: Latencies::new() },
+            arrived: Arrived::default(),
             sent: 0,
             due: VecDeque::new(),
             ready: Ready::new(),
-            buffer,
-        })
+            buffer: vec![0; READ_BYTES],
+        };
+        load.admit(target, clients)?;
+        for i in 0..PUBLISHERS {
+            let publisher = Publisher::connect(target)?;
+            load.poll.add(publisher.socket(), clients + i)?;
+            load.publishers.push(publisher);
+        }
+        Ok(load)
+    }
+
+    fn admit(&mut self, target: &Target, clients: usize) -> Result<()> {
+        let (mut admitted, mut last) = (0, Instant::now());
+        while admitted < clients {
+            while self.clients.len() < clients.min(admitted + CONNECTING_MAX) {
+                let client = Client::begin(target)?;
+                self.poll.add(client.socket(), self.clients.len())?;
+                self.clients.push(client);
+            }
+            self.poll.wait(&mut self.ready, Some(Duration::from_millis(20)))?;
+            for (token, _, _) in self.ready.tokens() {
+                let client = &mut self.clients[token];
+                let was_ready = client.is_ready();
+                client.read(&mut self.buffer, |_| {})?;
+                if client.is_ready() && !was_ready {
+                    (admitted, last) = (admitted + 1, Instant::now());
+                }
+            }
+            ensure!(last.elapsed() < CONNECT_MAX, "{admitted} of {clients} clients are let in, and no more");
+        }
+        Ok(())
     }
 
     /// Publishes at a pace, waits for the last answer and delivery, and tells what arrived since the last call.
@@ -139,8 +173,7 @@ impl Load {
             self.round(Duration::from_millis(20))?;
         }
         self.sent = 0;
-        let none = Arrived { deliveries: 0, missing: 0, latencies: Latencies::new() };
-        let arrived = std::mem::replace(&mut self.arrived, none);
+        let arrived = std::mem::take(&mut self.arrived);
         Ok(Arrived { missing: wanted.saturating_sub(arrived.deliveries), ..arrived })
     }
 
@@ -197,24 +230,32 @@ fn body(due_ns: u64, first: u64, pace: Pace) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{child::free_port, floor_push};
+    use crate::bench::{child::free_port, fanout::Over, floor_push};
 
-    #[test]
-    fn every_message_of_the_floor_arrives_at_every_client() {
-        let port = free_port().unwrap();
-        std::thread::spawn(move || floor_push::run(&floor_push::FloorPushArgs { port }));
-        let target = Target { port, subscribe: None, publish: "/" };
+    fn connect(target: &Target, clients: usize) -> Load {
         let deadline = Instant::now() + Duration::from_secs(10);
-        let mut load = loop {
-            match Load::connect(&target, 20) {
-                Ok(load) => break load,
+        loop {
+            match Load::connect(target, clients) {
+                Ok(load) => return load,
                 Err(error) => assert!(Instant::now() < deadline, "{error:#}"),
             }
-        };
-        for (burst, bytes) in [(1, 100), (20, 100), (3, 20_000)] {
-            let arrived = load.run(Pace { per_second: 200.0, burst, seconds: 0.1, bytes }).unwrap();
-            assert_eq!((arrived.deliveries, arrived.missing), (20 * 20 * u64::from(burst), 0));
-            assert!(arrived.latencies.quantile(1.0) > Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn every_message_of_the_floor_arrives_at_every_client_of_every_talk() {
+        for (over, talk) in
+            [(Over::Websocket, Talk::Bare), (Over::Socketio, Talk::SocketIo), (Over::Polling, Talk::Polling)]
+        {
+            let port = free_port().unwrap();
+            std::thread::spawn(move || floor_push::run(&floor_push::FloorPushArgs { port, over }));
+            let mut load = connect(&Target { port, talk, channel: "ticks", publish: "/" }, 100);
+            for (burst, bytes) in [(1, 100), (20, 100), (3, 15_000)] {
+                let arrived = load.run(Pace { per_second: 200.0, burst, seconds: 0.1, bytes }).unwrap();
+                let want = 100 * 20 * u64::from(burst);
+                assert_eq!((arrived.deliveries, arrived.missing), (want, 0), "{talk:?}");
+                assert!(arrived.latencies.quantile(1.0) > Duration::ZERO);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use super::{
-    data::{self, Click},
+    data::{self, Click, Keyed},
     floor_kafka::{Broker, Look, Walked, walk},
     meter::Meter,
     report::{Figure, Group, Report},
@@ -76,7 +76,7 @@ async fn kafka(args: &LogArgs, address: &str) -> Result<Vec<Group>> {
     let topic = format!("windrow-bench-{}", std::process::id());
     let bare = format!("{topic}-bare");
     create(&*log, &bare).await?;
-    let produce = bare_write(address, &bare, args.records)?;
+    let produce = bare_write(address, &bare, args.records, Keyed::ByUser)?;
     let write = write(&*log, &topic, args).await?;
     let mut broker = Broker::connect(address)?;
     let meter = Meter::own()?;
@@ -114,8 +114,8 @@ fn file(args: &LogArgs, directory: &TempDir) -> Result<(Figure, Figure)> {
 }
 
 /// The floor of writing to Kafka, without transactions.
-pub(super) fn bare_write(address: &str, topic: &str, records: u64) -> Result<Figure> {
-    let partitions = data::partitioned(records, PARTITIONS)?;
+pub(super) fn bare_write(address: &str, topic: &str, records: u64, keyed: Keyed) -> Result<Figure> {
+    let partitions = data::partitioned(records, PARTITIONS, keyed)?;
     let mut broker = Broker::connect(address)?;
     let meter = Meter::own()?;
     for (partition, batches) in partitions.iter().enumerate() {

@@ -13,11 +13,20 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 /// What some work cost.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cost {
     pub(super) wall: Duration,
     pub(super) cpu: Duration,
     pub(super) peak_rss_bytes: u64,
+}
+
+impl Cost {
+    /// Adds what more work cost.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.wall += other.wall;
+        self.cpu += other.cpu;
+        self.peak_rss_bytes = self.peak_rss_bytes.max(other.peak_rss_bytes);
+    }
 }
 
 /// A running measurement.

@@ -16,14 +16,17 @@ use tempfile::TempDir;
 
 use super::{
     child::Server,
-    data,
+    data::{self, Keyed},
     floor_kafka::{Broker, Look},
     log::{PARTITIONS, bare_write, create, partitions, purge},
     meter::Meter,
     report::{Figure, Group, Report},
     setup,
 };
-use crate::log::{Log, kafka::KafkaLog};
+use crate::{
+    log::{Ends, Log, kafka::KafkaLog},
+    topics,
+};
 
 /// Longest run of one delivery mode.
 const RUN_MAX: Duration = Duration::from_secs(600);
@@ -41,21 +44,35 @@ pub struct PipelineArgs {
     pub kafka: String,
 }
 
+/// One run of the program.
+struct Case<'a> {
+    name: &'static str,
+    topic: &'a str,
+    app: String,
+    configuration: String,
+}
+
 /// Fills a topic, measures the floors on it, then the program in both delivery modes.
 pub(super) async fn run(args: &PipelineArgs) -> Result<Report> {
     let log: Arc<dyn Log> = KafkaLog::connect(std::slice::from_ref(&args.kafka), &BTreeMap::new()).await?;
     let topic = format!("windrow-bench-{}", std::process::id());
     create(&*log, &topic).await?;
-    bare_write(&args.kafka, &topic, args.records)?;
+    bare_write(&args.kafka, &topic, args.records, Keyed::ByUser)?;
     let mut figures = vec![
         floor(args, &topic, "fetch and look", Look::TwoMembers)?,
         floor(args, &topic, "bare Fetch", Look::Count)?,
     ];
     for delivery in ["exactly_once", "at_least_once"] {
         let app = format!("{topic}-{}", delivery.replace('_', "-"));
-        figures.push(deliver(args, &*log, &topic, &app, delivery).await?);
+        let configuration = setup::configuration(&app, &topic, &of_log(args, delivery));
+        figures
+            .push(deliver(args, &*log, &Case { name: delivery, topic: &topic, app, configuration }).await?);
     }
     purge(&*log, &topic).await?;
+    let groups = vec![
+        Group { name: "kafka to kafka".into(), figures },
+        stages(args, &*log, &format!("{topic}-by-video")).await?,
+    ];
     Ok(Report {
         title: format!(
             "pipeline: {} JSON records of {} bytes in {PARTITIONS} partitions, count per user in windows of {:?} minutes, changes emitted",
@@ -64,8 +81,26 @@ pub(super) async fn run(args: &PipelineArgs) -> Result<Report> {
             setup::MINUTES,
         ),
         unit: "records",
-        groups: vec![Group { name: "kafka to kafka".into(), figures }],
+        groups,
     })
+}
+
+/// The same 1,000 groups, folded where the key says they are, and shuffled. The local way is the floor.
+async fn stages(args: &PipelineArgs, log: &dyn Log, topic: &str) -> Result<Group> {
+    create(log, topic).await?;
+    bare_write(&args.kafka, topic, args.records, Keyed::ByVideo)?;
+    let mut figures = Vec::new();
+    for (name, says_key) in [("local", true), ("two stages", false)] {
+        let app = format!("{topic}-{}", name.replace(' ', "-"));
+        let configuration = setup::grouped(&app, topic, &of_log(args, "exactly_once"), "video", says_key);
+        figures.push(deliver(args, log, &Case { name, topic, app, configuration }).await?);
+    }
+    purge(log, topic).await?;
+    Ok(Group { name: "1,000 groups, exactly once".into(), figures })
+}
+
+fn of_log(args: &PipelineArgs, delivery: &str) -> String {
+    format!("kind = \"kafka\"\nbootstrap_servers = \"{}\"\ndelivery = \"{delivery}\"", args.kafka)
 }
 
 fn floor(args: &PipelineArgs, topic: &str, name: &str, look: Look) -> Result<Figure> {
@@ -78,17 +113,11 @@ fn floor(args: &PipelineArgs, topic: &str, name: &str, look: Look) -> Result<Fig
 }
 
 /// Runs the program until it has committed the whole topic.
-async fn deliver(
-    args: &PipelineArgs,
-    log: &dyn Log,
-    topic: &str,
-    app: &str,
-    delivery: &'static str,
-) -> Result<Figure> {
+async fn deliver(args: &PipelineArgs, log: &dyn Log, case: &Case<'_>) -> Result<Figure> {
+    let Case { name, topic, app, configuration } = case;
     let directory = TempDir::new()?;
     let config = directory.path().join("windrow.toml");
-    let kind = format!("kind = \"kafka\"\nbootstrap_servers = \"{}\"\ndelivery = \"{delivery}\"", args.kafka);
-    fs::write(&config, setup::configuration(app, topic, &kind))?;
+    fs::write(&config, configuration)?;
     let config = config.display().to_string();
     let mut server = Server::start(&["serve", "--config", &config, "--role", "engine"], None)?;
     let meter = Meter::of(server.pid())?;
@@ -100,18 +129,36 @@ async fn deliver(
         if done > 0 {
             first.get_or_insert_with(|| meter.elapsed());
         }
-        if u64::try_from(done)? >= args.records {
+        if u64::try_from(done)? >= args.records && is_merged(log, app).await? {
             break;
         }
         ensure!(Instant::now() < deadline, "only {done} records are committed after {RUN_MAX:?}");
-        server.alive().with_context(|| format!("delivery {delivery}"))?;
+        server.alive().context(*name)?;
         tokio::time::sleep(LOOK_EVERY).await;
     }
     let cost = meter.stop()?;
     let rows = rows_out(log, app).await?;
-    Ok(Figure::new(delivery, args.records, cost)
+    Ok(Figure::new(*name, args.records, cost)
         .note("first commit", format!("{:.1} s", first.unwrap_or_default().as_secs_f64()))
         .note("rows", rows))
+}
+
+/// Tells whether the second stage of every view that has two has read all that the first wrote.
+async fn is_merged(log: &dyn Log, app: &str) -> Result<bool> {
+    for minutes in setup::MINUTES {
+        let topic = topics::partials(app, &format!("clicks_{minutes}m"));
+        if log.topic(&topic).await?.is_none() {
+            continue;
+        }
+        let tps = partitions(&topic);
+        let (ends, done) = (log.ends(&tps).await?, log.committed(app, &tps).await?);
+        // The last offset is a transaction's marker.
+        let is_behind = |(ends, done): (&Ends, &Option<i64>)| done.unwrap_or(0) + 1 < ends.high_watermark;
+        if ends.iter().zip(&done).any(is_behind) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Counts what the views' channels hold, transaction markers included.

@@ -85,7 +85,10 @@ impl Ready {
 
 /// Writes several pieces with one call; tells how many bytes went out.
 pub(super) fn write_pieces(socket: &TcpStream, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-    io::Write::write_vectored(&mut &*socket, pieces)
+    match pieces {
+        [piece] => io::Write::write(&mut &*socket, piece),
+        _ => io::Write::write_vectored(&mut &*socket, pieces),
+    }
 }
 
 /// Lets this process open as many sockets as it may at all.

@@ -14,11 +14,17 @@ pub(super) const MINUTES: [u32; 3] = [1, 5, 10];
 
 /// Writes the configuration of app `app` whose topic is `topic`; `log` is the text of `[log]`.
 pub(super) fn configuration(app: &str, topic: &str, log: &str) -> String {
+    grouped(app, topic, log, "user", true)
+}
+
+/// The same, grouped by `column`. Unless the stream says that the message key is that column, the views need two stages.
+pub(super) fn grouped(app: &str, topic: &str, log: &str, column: &str, says_key: bool) -> String {
+    let keyed_by = if says_key { format!("keyed_by = [\"{column}\"]\n") } else { String::new() };
     let views: String = MINUTES
         .iter()
         .map(|m| {
             let query = format!(
-                r#"SELECT "user", count(*) AS count FROM clicks GROUP BY "user", tumble(interval '{m} minutes')"#
+                r#"SELECT "{column}", count(*) AS count FROM clicks GROUP BY "{column}", tumble(interval '{m} minutes')"#
             );
             format!("[views.clicks_{m}m]\nsql = '''{query}'''\n\n")
         })
@@ -34,8 +40,7 @@ topic = "{topic}"
 format = "json"
 time = {{ column = "ts", unit = "ms" }}
 lateness = "2s"
-keyed_by = ["user"]
-
+{keyed_by}
 {views}"#
     )
 }

@@ -7,17 +7,19 @@ use std::{fmt::Write, time::Duration};
 
 use clap::Args;
 use windrow_core::{
-    plan::{Shape, StreamPlan, ViewPlan, local},
-    spec::{Emit, LatePolicy, OnBad, OnFull, TimeSpec, TimeUnit},
+    plan::{self, Shape, Stage, StreamPlan, ViewPlan},
+    spec::{Emit, LatePolicy, OnBad, OnFull, StreamSpec, TimeSpec, TimeUnit},
+    topics::Topics,
     value::ColumnType,
 };
 
 use super::{ConfigArgs, failure::Failure};
 use crate::{
     config::{
-        Config, ConfigError, ListenerConfig, LogKind, Planned, StreamConfig,
+        Config, ListenerConfig, LogKind, Planned, StreamConfig,
         units::{show_duration, show_size},
     },
+    log::kafka,
     topics,
 };
 
@@ -33,10 +35,6 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let planned = args.config.load()?;
-    let errors = two_stages(&planned, &args.config.config.display().to_string());
-    if !errors.is_empty() {
-        return Err(Failure::Config(errors));
-    }
     print!("{} is fine.\n\n{}", args.config.config.display(), render(&planned));
     Ok(())
 }
@@ -74,7 +72,9 @@ fn log(config: &Config) -> String {
     let delivery = if delivery { "exactly once" } else { "at least once" };
     let place = match &config.log.kind {
         LogKind::Embedded { directory, .. } => format!("embedded in {}", directory.display()),
-        LogKind::Kafka { bootstrap_servers, .. } => format!("kafka at {}", bootstrap_servers.join(", ")),
+        LogKind::Kafka { bootstrap_servers, properties } => {
+            format!("kafka at {} by {}", bootstrap_servers.join(", "), kafka::entrance(properties))
+        }
     };
     format!("{place}; {delivery}, a commit each {every}")
 }
@@ -88,22 +88,32 @@ fn render_stream(out: &mut String, config: &Config, stream: &StreamConfig, plan:
         LogKind::Embedded { .. } => format!("made with {}, {retention}", partitions(stream.partitions)),
         LogKind::Kafka { .. } => "must exist".to_owned(),
     };
-    entry(out, "topic", &format!("{} ({made})", spec.topic));
-    entry(out, "time", &time(&spec.time));
-    let idle =
-        spec.idle_ms.map_or("silence stops time".to_owned(), |idle| format!("flows on after {}", ms(idle)));
+    let (word, made) = match &spec.topics {
+        Topics::One(_) => ("topic", made),
+        Topics::Several(_) => ("topics", format!("each {made}")),
+        Topics::Pattern(_) => ("topics", "those that appear are read from their beginning".to_owned()),
+    };
+    entry(out, word, &format!("{} ({made})", spec.topics));
+    entry(out, "format", &format(spec));
+    entry(out, "time", &time(spec));
+    let idle = spec.idle_ms.filter(|_| !spec.until_end);
+    let idle = idle
+        .map_or("silence stops time".to_owned(), |idle| format!("flows on after {} of silence", ms(idle)));
     let (late, ahead) = (ms(spec.lateness_ms), ms(spec.max_ahead_ms));
     entry(out, "", &format!("lateness {late}, at most {ahead} ahead, {idle}"));
     let columns: Vec<String> = plan.columns.iter().map(|c| typed(&c.name, c.ty)).collect();
     entry(out, "reads", &or_nothing(&columns));
     let key = if spec.keyed_by.is_empty() { "unknown".to_owned() } else { spec.keyed_by.join(", ") };
     entry(out, "key", &key);
+    // A stream that no view runs over in the engine is read by gateways, and those write nothing.
+    let is_folded = plan.views.iter().any(|view| topics::runs_in_engine(view));
     let bad = match spec.on_bad {
+        _ if !is_folded => "counted and told in the log".to_owned(),
         OnBad::Skip => "skipped and counted".to_owned(),
         OnBad::DeadLetter => format!("to {}", topics::bad(&config.app, &spec.name)),
         OnBad::Stop => "stop the stream".to_owned(),
     };
-    let gap = if stream.gap_stops { "stops the stream" } else { "counted, then on" };
+    let gap = if stream.gap_stops && is_folded { "stops the stream" } else { "counted, then on" };
     entry(out, "bad", &format!("{bad}; a gap: {gap}"));
     if spec.until_end {
         entry(out, "until", "the end: then every window closes");
@@ -113,7 +123,7 @@ fn render_stream(out: &mut String, config: &Config, stream: &StreamConfig, plan:
 fn render_view(out: &mut String, config: &Config, plan: &StreamPlan, view: &ViewPlan) {
     let spec = &view.spec;
     let (shape, stage) = match view.shape {
-        Shape::Stateless => ("a filter, no state".to_owned(), "served straight from the stream"),
+        Shape::Stateless => ("a filter, no state".to_owned(), "served straight from the stream".to_owned()),
         Shape::Running => ("a running table".to_owned(), stages(config, plan, view)),
         Shape::Tumbling { size_ms } => (format!("windows of {}", ms(size_ms)), stages(config, plan, view)),
     };
@@ -145,15 +155,19 @@ fn render_view(out: &mut String, config: &Config, plan: &StreamPlan, view: &View
         let most = show_size(spec.state_max_bytes as u64);
         entry(out, "state", &format!("at most {most} a partition, then {full}"));
     }
-    entry(out, "topics", &view_topics(config, view).join(", "));
+    entry(out, "topics", &view_topics(config, plan, view).join(", "));
 }
 
-fn view_topics(config: &Config, view: &ViewPlan) -> Vec<String> {
+fn view_topics(config: &Config, plan: &StreamPlan, view: &ViewPlan) -> Vec<String> {
     let (app, name) = (&*config.app, &*view.spec.name);
     let mut all = Vec::new();
     if topics::has_state(view) {
         all.push(topics::channel(app, name).to_string());
         all.push(topics::journal(app, name).to_string());
+    }
+    if may_scatter(config, plan, view) {
+        all.push(topics::partials(app, name).to_string());
+        all.push(topics::sources(app, name).to_string());
     }
     if view.is_windowed() && view.spec.late == LatePolicy::Topic {
         all.push(topics::late(app, name).to_string());
@@ -167,37 +181,27 @@ fn view_topics(config: &Config, view: &ViewPlan) -> Vec<String> {
 /// A partition count at which only the message key can keep a group together.
 const SEVERAL: i32 = 2;
 
-/// One stage when a group never spans partitions.
-fn stages(config: &Config, plan: &StreamPlan, view: &ViewPlan) -> &'static str {
-    if local(plan, view, SEVERAL).is_ok() {
-        return "one stage: the message key keeps each group in one partition";
-    }
-    match config.log.kind {
-        LogKind::Embedded { .. } => "one stage: the topic has one partition",
-        LogKind::Kafka { .. } => {
-            "one stage if the topic has one partition; with more it is refused: set keyed_by"
+/// One stage when a group never spans partitions. On Kafka only the topic can tell how many there are.
+fn stages(config: &Config, plan: &StreamPlan, view: &ViewPlan) -> String {
+    let partitions = match config.log.kind {
+        LogKind::Embedded { .. } => config.streams.get(&*plan.spec.name).map_or(1, |s| s.partitions),
+        LogKind::Kafka { .. } => SEVERAL,
+    };
+    let reason = plan::stage_reason(plan, view, partitions);
+    match (plan::stage(plan, view, partitions), &config.log.kind) {
+        (Stage::Local, _) => format!("one stage: {reason}"),
+        (Stage::Two, LogKind::Embedded { .. }) => format!("two stages: {reason}"),
+        (Stage::Two, LogKind::Kafka { .. }) => {
+            format!("one stage if the topic has one partition; with {SEVERAL}, say, two stages: {reason}")
         }
     }
 }
 
-/// Views that would need a second stage. On Kafka only the topic can tell, at the start.
-fn two_stages(planned: &Planned, file: &str) -> Vec<ConfigError> {
-    let config = &planned.config;
-    if matches!(config.log.kind, LogKind::Kafka { .. }) {
-        return Vec::new();
-    }
-    let mut errors = Vec::new();
-    for plan in &planned.plans {
-        let partitions = config.streams.get(&*plan.spec.name).map_or(1, |s| s.partitions);
-        for view in &plan.views {
-            if let Err(why) = local(plan, view, partitions) {
-                let line =
-                    config.views.iter().find(|v| v.spec.name == view.spec.name).map_or(0, |v| v.sql_line);
-                errors.push(ConfigError { line, column: 1, ..ConfigError::whole(file, why) });
-            }
-        }
-    }
-    errors
+/// Tells whether a view may run in two stages.
+fn may_scatter(config: &Config, plan: &StreamPlan, view: &ViewPlan) -> bool {
+    let made_with = config.streams.get(&*plan.spec.name).map_or(1, |s| s.partitions);
+    let is_kafka = matches!(config.log.kind, LogKind::Kafka { .. });
+    plan::stage(plan, view, if is_kafka { SEVERAL } else { made_with }) == Stage::Two
 }
 
 fn render_listener(out: &mut String, listener: &ListenerConfig) {
@@ -219,8 +223,22 @@ fn render_listener(out: &mut String, listener: &ListenerConfig) {
     entry(out, "origins", &format!("the same{origins}"));
 }
 
-fn time(time: &TimeSpec) -> String {
-    match time {
+fn format(spec: &StreamSpec) -> String {
+    let columns: Vec<String> = match spec.format.has_schema() {
+        true => spec.format.columns().iter().map(|c| typed(&c.name, c.ty)).collect(),
+        false => spec.columns.iter().map(|(name, ty)| typed(name, Some(*ty))).collect(),
+    };
+    let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
+    format!("{}{columns}, key {}", spec.format.name(), spec.key_format.name())
+}
+
+fn time(spec: &StreamSpec) -> String {
+    match &spec.time {
+        TimeSpec::Column { column, .. }
+            if spec.schema_column(column) == Some(Some(ColumnType::Timestamp)) =>
+        {
+            format!("column {column}, a timestamp")
+        }
         TimeSpec::Record => "the record's timestamp".to_owned(),
         TimeSpec::Column { column, unit } => {
             let unit = match unit {

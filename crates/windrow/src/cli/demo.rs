@@ -80,7 +80,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
         .context("cannot make a temporary directory")?;
     let planned = planned(folder.path(), free_port(args.port)?)?;
     let mut stop = Stop::listen()?;
-    let options = Options { role: Role::All, input_complete: true };
+    let options = Options { role: Role::All, input_complete: true, reset: Vec::new() };
     let mut pipeline =
         Pipeline::start(&planned.config, &planned.plans, &options).await.map_err(Failure::Failed)?;
     let address =

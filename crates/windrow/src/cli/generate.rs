@@ -1,9 +1,13 @@
-//! Generated clicks: for `demo`, and for `produce --preset clicks`.
+//! Generated records: clicks for `demo` and `produce --preset clicks`, frames in a file of their own.
 //!
 //! **In** a seed and the time of each record. **Out** JSON objects of about 177 bytes.
 //! **Invariant:** the same seed and the same times give the same bytes.
 
 use std::fmt::Write;
+
+mod frames;
+
+pub(crate) use frames::Frames;
 
 /// Videos of the demo: few enough to see each of them move.
 const NAMES: [&str; 12] = [
@@ -121,7 +125,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.next() % n.max(1)
     }
 

@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use windrow_core::value::ColumnType;
+use windrow_core::{registry::Frame, value::ColumnType};
 
 /// Columns written down; wider records are cut, the planner infers what is used.
 const COLUMNS_MAX: usize = 40;
+
+/// Ids of schemas: registries count up from 1.
+const SCHEMA_IDS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 
 /// Times looked for: from 2001 to 2128 in each unit.
 const SECONDS: std::ops::Range<f64> = 1.0e9..5.0e9;
@@ -36,6 +39,9 @@ pub(super) struct Column {
 #[derive(Debug, Default)]
 pub(super) struct Guess {
     is_json: bool,
+    /// Values begin with the id of a schema, which a registry has; and so do keys.
+    pub(super) is_framed: bool,
+    pub(super) has_framed_keys: bool,
     pub(super) columns: Vec<Column>,
     pub(super) time: Option<(String, &'static str)>,
     pub(super) keyed_by: Option<String>,
@@ -43,7 +49,17 @@ pub(super) struct Guess {
 
 impl Guess {
     pub(super) fn format(&self) -> &'static str {
-        if self.is_json { "json" } else { "text" }
+        match (self.is_framed, self.is_json) {
+            (true, true) => "json-registry",
+            (true, false) => "avro-registry",
+            (false, true) => "json",
+            (false, false) => "text",
+        }
+    }
+
+    /// Tells whether the ids have to be asked for: JSON says by itself what it holds.
+    pub(super) fn needs_registry(&self) -> bool {
+        self.has_framed_keys || self.format() == "avro-registry"
     }
 
     /// A first view: records per minute, by the key or by a column with few values.
@@ -69,10 +85,14 @@ impl Guess {
 /// Looks at all samples.
 pub(super) fn guess(samples: &[Sample]) -> Guess {
     let mut objects = Vec::new();
-    for value in samples.iter().filter_map(|s| Some((s.key.as_deref(), s.value.as_deref()?))) {
-        match serde_json::from_slice(value.1) {
-            Ok(Value::Object(members)) => objects.push((value.0, members)),
-            _ => return Guess::default(),
+    let values = || samples.iter().filter_map(|s| Some((s.key.as_deref(), s.value.as_deref()?)));
+    let is_framed = are_framed(values().map(|(_, value)| value));
+    let has_framed_keys = are_framed(samples.iter().filter_map(|s| s.key.as_deref()));
+    for (key, value) in values() {
+        let value = if is_framed { &value[Frame::BYTES..] } else { value };
+        match serde_json::from_slice(value) {
+            Ok(Value::Object(members)) => objects.push((key, members)),
+            _ => return Guess { is_framed, has_framed_keys, ..Guess::default() },
         }
     }
     let mut seen: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
@@ -88,7 +108,13 @@ pub(super) fn guess(samples: &[Sample]) -> Guess {
         .map(|c| c.name.clone())
         .find(|name| objects.iter().all(|(key, members)| is_key(*key, members.get(name))));
     columns.truncate(COLUMNS_MAX);
-    Guess { is_json: !objects.is_empty(), columns, time, keyed_by }
+    Guess { is_json: !objects.is_empty(), is_framed, has_framed_keys, columns, time, keyed_by }
+}
+
+/// Tells whether all of these, and there are some, begin as a registry's serializers have it.
+fn are_framed<'s>(mut all: impl Iterator<Item = &'s [u8]>) -> bool {
+    let is_framed = |bytes: &[u8]| Frame::id(bytes).is_some_and(|id| SCHEMA_IDS.contains(&id));
+    all.next().is_some_and(is_framed) && all.all(is_framed)
 }
 
 /// The narrowest type that holds every value; `None` when there is none to tell.
@@ -221,6 +247,38 @@ mod tests {
                 FROM s
                 GROUP BY tumble(interval '1 minute')
             "#]],
+        );
+    }
+
+    #[test]
+    fn what_a_registry_knows_is_told_by_its_frames() {
+        check(
+            &[("\0\0\0\0\x01\x02", "\0\0\0\0\x07\x02ab"), ("", "\0\0\0\0\x08\x02")],
+            expect![[r#"
+            avro-registry time None key None
+            SELECT window_start, count(*) AS count
+            FROM s
+            GROUP BY tumble(interval '1 minute')
+        "#]],
+        );
+        check(
+            &[("", "\0\0\0\0\x07{\"a\":1}")],
+            expect![[r#"
+            json-registry time None key None
+            a bigint
+            SELECT window_start, count(*) AS count
+            FROM s
+            GROUP BY tumble(interval '1 minute')
+        "#]],
+        );
+        check(
+            &[("", "\0\0\0\0\x07\x02ab"), ("", "\0\0\0\0\0\x02")],
+            expect![[r#"
+            text time None key None
+            SELECT window_start, count(*) AS count
+            FROM s
+            GROUP BY tumble(interval '1 minute')
+        "#]],
         );
     }
 

@@ -133,8 +133,14 @@ fn write(args: &InitArgs, guess: &Guess, partitions: i32, looked_at: usize) -> S
         (None, Some(directory)) => writeln!(out, "directory = {}", quoted(&directory.display().to_string())),
         (None, None) => Ok(()),
     };
+    if guess.needs_registry() {
+        out.push_str("\n[registry]\nurl = \"${SCHEMA_REGISTRY_URL:-http://localhost:8081}\"   # auth, token, tls: docs/CONFIG.md\n");
+    }
     let _ =
         writeln!(out, "\n[streams.{name}]\ntopic = {}\nformat = \"{}\"", quoted(&args.topic), guess.format());
+    if guess.has_framed_keys {
+        out.push_str("key_format = \"avro-registry\"\n");
+    }
     if !guess.columns.is_empty() {
         let columns: Vec<String> =
             guess.columns.iter().map(|c| format!("{} = \"{}\"", key(&c.name), c.ty.name())).collect();

@@ -14,6 +14,10 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::{
+    made::{
+        frames,
+        visits::{self, VisitArgs},
+    },
     source::{Chunk, Source},
     target::Target,
 };
@@ -21,6 +25,7 @@ use super::{failure::Failure, open::LogArgs};
 use crate::{config::units, publish::Report};
 
 mod csv;
+mod made;
 mod source;
 mod target;
 
@@ -31,6 +36,8 @@ const EXAMPLES: &str = "\
 Examples:
   windrow produce --url http://127.0.0.1:8080 --stream clicks --rate 200
   windrow produce --kafka localhost:9092 --topic clicks --count 1000000 --key video --seed 7
+  windrow produce --preset visits --kafka localhost:9092 --frequency 5 --account-id 1 --account-id 2
+  windrow produce --preset frames --kafka localhost:9092
   windrow produce --directory windrow-data --topic flights --file flights.csv --null NA
   cat clicks.ndjson | windrow produce --url http://127.0.0.1:8080 --stream clicks --file -
 
@@ -41,6 +48,10 @@ Exit codes: 0 everything was taken, 1 something was not, 2 asked wrongly.";
 pub(super) enum Preset {
     /// {"ts","video","user","country","device","watched_s","referrer","session"}, about 177 bytes
     Clicks,
+    /// {"ts","uid",…}, about 2.1 KB, into `input-stream`: a million of them, 10,000 a second of event time, 100,000 users
+    Frames,
+    /// {"id","account_id","store_id","timestamp"} into `visits`, one a second, 300 of them, like the producer of visit-aggregator
+    Visits,
 }
 
 /// How a file reads.
@@ -59,19 +70,19 @@ pub(super) enum FileFormat {
 #[command(after_help = EXAMPLES)]
 pub(super) struct ProduceArgs {
     /// A running server
-    #[arg(long, value_name = "URL", help_heading = "Where to", requires = "stream")]
+    #[arg(long, value_name = "URL", help_heading = "Where to")]
     url: Option<String>,
-    /// The server's stream
+    /// The server's stream [of visits: visits; of frames: frames]
     #[arg(long, value_name = "NAME", help_heading = "Where to")]
     stream: Option<String>,
     #[command(flatten)]
     log: LogArgs,
-    /// The log's topic; made if it is missing
+    /// The log's topic; made if it is missing [of visits: visits; of frames: input-stream]
     #[arg(long, value_name = "NAME", help_heading = "Where to")]
     topic: Option<String>,
-    /// Partitions of a topic that is made
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10_000), help_heading = "Where to")]
-    partitions: i32,
+    /// Partitions of a topic that is made [default: 1; of visits: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=10_000), help_heading = "Where to")]
+    partitions: Option<i32>,
     /// The column that becomes the message key
     #[arg(long, value_name = "COLUMN", help_heading = "Where to")]
     key: Option<String>,
@@ -89,29 +100,67 @@ pub(super) struct ProduceArgs {
     /// What is made up
     #[arg(long, default_value = "clicks", help_heading = "Made up")]
     preset: Preset,
-    /// How many [default: 10000; with --rate: without end]
+    /// How many [default: 10000; of frames: 1000000; with --rate: without end]
     #[arg(long, value_name = "N", help_heading = "Made up")]
     count: Option<u64>,
-    /// The same seed gives the same records
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Made up")]
-    seed: u64,
-    /// How many different users
-    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Made up")]
-    keys: u64,
-    /// How far records may be out of order
+    /// The same seed gives the same records [default: 1; of visits: another each time]
+    #[arg(long, value_name = "N", help_heading = "Made up")]
+    seed: Option<u64>,
+    /// How many different users [default: 10000; of frames: 100000]
+    #[arg(long, value_name = "N", help_heading = "Made up")]
+    keys: Option<u64>,
+    /// How far clicks and frames may be out of order
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration, help_heading = "Made up")]
     disorder: Duration,
-    /// Event time of the first record, milliseconds since the epoch [default: so that the last one is now]
+    /// Event time of the first record, milliseconds since the epoch [default: so that the last one is now; of frames: 1468244385000]
     #[arg(long, value_name = "MS", help_heading = "Made up")]
     start: Option<i64>,
+    #[command(flatten)]
+    visits: VisitArgs,
 
-    /// Records a second [default: as fast as they are taken]
+    /// Records a second [default: as fast as they are taken; of visits: --frequency]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rate: Option<u32>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     units::duration(text).ok_or_else(|| "a duration such as 250ms, 2s or 5m".to_owned())
+}
+
+impl ProduceArgs {
+    /// Returns what is made up; `None` = a file is read.
+    fn made_up(&self) -> Option<Preset> {
+        self.file.is_none().then_some(self.preset)
+    }
+
+    fn is_visits(&self) -> bool {
+        self.made_up() == Some(Preset::Visits)
+    }
+
+    fn topic(&self) -> Option<&str> {
+        self.topic.as_deref().or_else(|| match self.made_up()? {
+            Preset::Clicks => None,
+            Preset::Frames => Some(frames::TOPIC),
+            Preset::Visits => Some(visits::TOPIC),
+        })
+    }
+
+    fn stream(&self) -> Option<&str> {
+        self.stream.as_deref().or_else(|| match self.made_up()? {
+            Preset::Clicks => None,
+            Preset::Frames => Some(frames::STREAM),
+            Preset::Visits => Some(visits::TOPIC),
+        })
+    }
+
+    fn partitions(&self) -> i32 {
+        self.partitions.unwrap_or(if self.is_visits() { visits::PARTITIONS } else { 1 })
+    }
+
+    /// Tells whether each message is told, as the producer of visits does.
+    fn tells_each(&self) -> bool {
+        self.is_visits() && self.rate.is_none()
+    }
 }
 
 pub(super) async fn run(args: ProduceArgs) -> Result<(), Failure> {
@@ -121,17 +170,21 @@ pub(super) async fn run(args: ProduceArgs) -> Result<(), Failure> {
     let began = Instant::now();
     let mut total = Report::default();
     let mut sent = 0_u64;
-    while let Some(chunk) = source.next(args.rate)? {
+    let pace = if args.file.is_some() { args.rate.map(f64::from) } else { made::per_second(&args) };
+    while let Some(chunk) = source.next(pace)? {
         let (first, lines, bytes) = (chunk.first_line, chunk.lines, chunk.read_bytes);
         let report = tokio::select! {
             report = target.send(chunk.body) => report?,
             _ = tokio::signal::ctrl_c() => break,
         };
         sent += lines as u64;
+        if args.tells_each() {
+            bar.suspend(|| (0..report.accepted).for_each(|_| eprintln!("Message sent.")));
+        }
         gather(&mut total, report, first, &bar);
         bar.inc(if source.total_bytes().is_some() { bytes } else { lines as u64 });
-        if let Some(rate) = args.rate {
-            let due = began + Duration::from_secs_f64(sent as f64 / f64::from(rate));
+        if let Some(pace) = pace {
+            let due = began + Duration::from_secs_f64(sent as f64 / pace);
             tokio::select! {
                 () = tokio::time::sleep_until(due.into()) => {}
                 _ = tokio::signal::ctrl_c() => break,

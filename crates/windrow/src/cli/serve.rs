@@ -8,15 +8,16 @@ use std::{future::Future, sync::Arc};
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::input::Input;
+use self::{console::Console, input::Input};
 use super::{ConfigArgs, failure::Failure};
 use crate::{
     config::{Config, LogKind, Planned, plan},
     log::LogError,
     pipeline::{Options, Pipeline, Role},
-    publish::Publisher,
+    publish::{Publisher, Setup},
 };
 
+mod console;
 mod input;
 
 const EXAMPLES: &str = "\
@@ -25,6 +26,7 @@ Examples:
   windrow serve --config examples/quickstart/windrow.toml --env-file .env
   windrow serve --role gateway                       only readers and sessions; engines run elsewhere
   windrow serve --stdin clicks --until-end < clicks.ndjson
+  windrow serve --reset likes_1m                     once, after the view's SQL has changed
 
 Signals: the first SIGINT or SIGTERM drains (limits.drain_timeout), the second stops at once.
 Exit codes: 0 drained or at the end of the input, 1 failed, 2 asked wrongly.";
@@ -55,9 +57,15 @@ pub(super) struct ServeArgs {
     /// At the end of the input close every window, write it, and exit
     #[arg(long)]
     until_end: bool,
+    /// Forget the state of this view and read its history from the stream's start again; may be given several times. No
+    /// other engine of the app may be alive
+    #[arg(long, value_name = "VIEW")]
+    reset: Vec<String>,
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    // Before anything else, so that a supervisor that changes its mind at once sees a drain, not a death.
+    let mut stop = Stop::listen()?;
     let planned = bounded(args.config.load()?, &args)?;
     let config = &planned.config;
     let role = match args.role {
@@ -65,16 +73,40 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
         RoleArg::Gateway => Role::Gateway,
         RoleArg::All => Role::All,
     };
-    let options = Options { role, input_complete: args.stdin.is_none() };
-    let mut stop = Stop::listen()?;
+    let options = Options { role, input_complete: args.stdin.is_none(), reset: args.reset.clone() };
     let mut pipeline = Pipeline::start(config, &planned.plans, &options).await.map_err(Failure::Failed)?;
     let input = args.stdin.as_ref().map(|stream| Input::start(publisher(&pipeline, config), stream.clone()));
-    let ended = work(&mut pipeline, input, args.until_end, stop.asked()).await;
+    let mut console = figures(&pipeline, &planned);
+    let ended = {
+        let working = work(&mut pipeline, input, args.until_end, stop.asked());
+        let telling = async {
+            match &mut console {
+                Some(console) => console.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = working => ended,
+            () = telling => Ok(()),
+        }
+    };
+    if let Some(console) = &mut console {
+        console.last().await;
+    }
     stop.hurry();
     tracing::info!("draining");
     let drained = pipeline.drain().await;
     ended?;
     drained.map_err(Failure::Failed)
+}
+
+/// Makes ready what is told on standard error while records come.
+fn figures(pipeline: &Pipeline, planned: &Planned) -> Option<Console> {
+    let views = planned.plans.iter().map(|plan| {
+        let names = plan.views.iter().map(|view| view.spec.name.clone());
+        (plan.spec.name.clone(), names.collect())
+    });
+    Console::new(&planned.config, views.collect(), pipeline.stats().clone(), pipeline.hub().cloned())
 }
 
 /// Waits for what ends the process: a failure, a signal, or with `until_end` the end of all bounded inputs.
@@ -115,6 +147,17 @@ fn bounded(mut planned: Planned, args: &ServeArgs) -> Result<Planned, Failure> {
     if args.role == RoleArg::Gateway && (args.stdin.is_some() || args.until_end) {
         return Err(Failure::usage("--stdin and --until-end need the engine: --role engine or all"));
     }
+    if args.role == RoleArg::Gateway && !args.reset.is_empty() {
+        return Err(Failure::usage("--reset needs the engine: --role engine or all"));
+    }
+    for name in &args.reset {
+        let known: Vec<&str> = planned.config.views.iter().map(|view| &*view.spec.name).collect();
+        if !known.contains(&name.as_str()) {
+            let close = windrow_core::suggest::closest(name, known);
+            let hint = close.map(|c| format!("; did you mean {c}?")).unwrap_or_default();
+            return Err(Failure::usage(format!("--reset: there is no view {name:?}{hint}")));
+        }
+    }
     let streams = &mut planned.config.streams;
     if let Some(name) = &args.stdin {
         let known: Vec<String> = streams.keys().cloned().collect();
@@ -123,6 +166,12 @@ fn bounded(mut planned: Planned, args: &ServeArgs) -> Result<Planned, Failure> {
             let hint = close.map(|c| format!("; did you mean {c}?")).unwrap_or_default();
             return Err(Failure::usage(format!("--stdin: there is no stream {name:?}{hint}")));
         };
+        if stream.spec.topics.one().is_none() {
+            let topics = &stream.spec.topics;
+            return Err(Failure::usage(format!(
+                "--stdin needs a stream of one topic, but {name} reads {topics}: lines do not say which they belong to"
+            )));
+        }
         if args.until_end {
             Arc::make_mut(&mut stream.spec).until_end = true;
         }
@@ -140,13 +189,15 @@ fn bounded(mut planned: Planned, args: &ServeArgs) -> Result<Planned, Failure> {
 pub(super) fn publisher(pipeline: &Pipeline, config: &Config) -> Publisher {
     let may_create = matches!(config.log.kind, LogKind::Embedded { .. });
     let limits = Arc::new(config.limits.clone());
-    Publisher::start(
-        pipeline.log().clone(),
-        config.streams.clone(),
+    Publisher::start(Setup {
+        log: pipeline.log().clone(),
+        app: config.app.as_str().into(),
+        exactly_once: config.log.exactly_once,
+        streams: config.streams.clone(),
         may_create,
         limits,
-        pipeline.stats().clone(),
-    )
+        stats: pipeline.stats().clone(),
+    })
 }
 
 /// The signals that ask the process to stop.

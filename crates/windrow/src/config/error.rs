@@ -72,6 +72,11 @@ impl<'a> Source<'a> {
         self.wrong.borrow_mut().push((offset, error));
     }
 
+    /// Notes a mistake of another file, which is named at a byte offset here.
+    pub(super) fn elsewhere(&self, offset: usize, error: ConfigError) {
+        self.wrong.borrow_mut().push((offset, error));
+    }
+
     /// Line and column of a byte offset, both from 1.
     pub(super) fn place(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset.min(self.text.len())).unwrap_or(self.text);

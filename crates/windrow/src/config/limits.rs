@@ -17,6 +17,8 @@ pub(super) fn read(limits: Reader<'_>) -> Limits {
     let read = Limits {
         connections_max: count("connections_max", d.connections_max),
         connections_per_address_max: count("connections_per_address_max", d.connections_per_address_max),
+        sessions_max: count("sessions_max", d.sessions_max),
+        sessions_per_address_max: count("sessions_per_address_max", d.sessions_per_address_max),
         frame_max_bytes: size("frame_max", d.frame_max_bytes),
         subscriptions_max: count("subscriptions_max", d.subscriptions_max),
         publish_max_bytes: size("publish_max", d.publish_max_bytes),

@@ -2,18 +2,23 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::{Dialect, ListenerConfig, reader::Reader};
+use super::{Dialect, ListenerConfig, Originals, SocketioConfig, originals, reader::Reader, socketio};
 
 /// Dialects in the order of the documentation.
-pub(super) const DIALECTS: [(&str, Dialect); 4] = [
+pub(super) const DIALECTS: [(&str, Dialect); 9] = [
     ("websocket", Dialect::Websocket),
     ("sse", Dialect::Sse),
+    ("socketio", Dialect::Socketio),
     ("http", Dialect::Http),
     ("dashboard", Dialect::Dashboard),
+    ("video-counter", Dialect::VideoCounter),
+    ("visit-aggregator", Dialect::VisitAggregator),
+    ("realtime-events", Dialect::RealtimeEvents),
+    ("sensor-mirror", Dialect::SensorMirror),
 ];
 
-const LATER: [&str; 5] =
-    ["socketio", "video-counter", "realtime-events", "visit-aggregator", "sensor-mirror"];
+/// The first so many are spoken where the listener names none; the others are the originals', each with a table of its own.
+const GENERAL: usize = 5;
 
 const DEFAULT_BIND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
@@ -26,15 +31,20 @@ pub(super) fn default() -> ListenerConfig {
         channels: None,
         publish: None,
         origins: Vec::new(),
+        socketio: SocketioConfig::default(),
+        originals: Originals::default(),
     }
 }
 
-/// A listener, with the offsets of the names in `channels` and `publish` for the checks that need the whole file.
+/// A listener, with the offsets of the names in it for the checks that need the whole file.
 pub(super) struct Read {
     pub(super) config: ListenerConfig,
     pub(super) bind_offset: usize,
     pub(super) channels: Vec<(String, usize)>,
     pub(super) publish: Vec<(String, usize)>,
+    /// Of the channels that an original serves: the key that names each.
+    pub(super) of_originals: Vec<(&'static str, String, usize)>,
+    pub(super) likes: Option<(String, usize)>,
 }
 
 pub(super) fn read(name: &str, listener: Reader<'_>) -> Read {
@@ -56,23 +66,33 @@ pub(super) fn read(name: &str, listener: Reader<'_>) -> Read {
     let names = |list: &Option<Vec<(String, usize)>>| {
         list.as_ref().map(|l| l.iter().map(|(name, _)| name.clone()).collect())
     };
+    let dialects = dialects(&listener);
+    let socketio = socketio::read(&listener, &dialects);
+    let of_originals = originals::read(&listener, &dialects);
     let config = ListenerConfig {
         name: name.to_owned(),
         bind: bind.unwrap_or(DEFAULT_BIND),
-        dialects: dialects(&listener),
+        dialects,
         channels: names(&channels),
         publish: names(&publish),
         origins: origins(&listener),
+        socketio,
+        originals: of_originals.originals,
     };
-    for key in ["tls", "recovery", "video-counter", "realtime-events", "visit-aggregator", "sensor-mirror"] {
-        listener.later(key);
-    }
+    listener.later("tls");
     listener.finish();
-    Read { config, bind_offset, channels: channels.unwrap_or_default(), publish: publish.unwrap_or_default() }
+    Read {
+        config,
+        bind_offset,
+        channels: channels.unwrap_or_default(),
+        publish: publish.unwrap_or_default(),
+        of_originals: of_originals.channels,
+        likes: of_originals.likes,
+    }
 }
 
 fn all_dialects() -> Vec<Dialect> {
-    DIALECTS.iter().map(|(_, dialect)| *dialect).collect()
+    DIALECTS.iter().take(GENERAL).map(|(_, dialect)| *dialect).collect()
 }
 
 fn bind(listener: &Reader<'_>) -> Option<SocketAddr> {
@@ -91,11 +111,16 @@ fn dialects(listener: &Reader<'_>) -> Vec<Dialect> {
     let Some(words) = listener.texts("dialects") else { return all_dialects() };
     let mut dialects: Vec<Dialect> = Vec::new();
     for (word, offset) in words {
-        let Some(dialect) = listener.word("dialects", offset, &word, &DIALECTS, &LATER) else { continue };
-        if dialects.contains(&dialect) {
-            let path = dialect.path();
-            let message = format!("{} claims {path} twice: \"{word}\" and \"{word}\"", listener.title);
-            listener.source.wrong(offset, message, Some("name each dialect once".to_owned()));
+        let Some(dialect) = listener.word("dialects", offset, &word, &DIALECTS, &[]) else { continue };
+        let clash = dialects.iter().find_map(|other| Some((other.name(), dialect.clash(*other)?)));
+        if let Some((other, path)) = clash {
+            let message = format!("{} claims {path} twice: \"{other}\" and \"{word}\"", listener.title);
+            let hint = if other == word {
+                "name each dialect once"
+            } else {
+                "give one of them a listener of its own"
+            };
+            listener.source.wrong(offset, message, Some(hint.to_owned()));
             continue;
         }
         dialects.push(dialect);
@@ -108,10 +133,10 @@ fn origins(listener: &Reader<'_>) -> Vec<String> {
     let mut origins = Vec::new();
     for (text, offset) in listener.texts("origins").unwrap_or_default() {
         match origin(&text) {
+            _ if text == "*" => origins.push(text),
             Some(origin) => origins.push(origin),
             None => {
-                let message =
-                    "`origins` must be like \"https://app.example.org\": scheme, host and port, no path";
+                let message = "`origins` must be like \"https://app.example.org\": scheme, host and port, no path; or \"*\"";
                 listener.source.wrong(offset, message, None);
             }
         }

@@ -10,13 +10,14 @@ use std::{collections::BTreeMap, path::Path};
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigError, ListenerConfig, StreamConfig, Variables, ViewConfig,
+    Config, ConfigError, ListenerConfig, StreamConfig, Variables, ViewConfig, console,
     error::Source,
     limits, listeners,
     log::{self, Kind},
     names::{check_app, check_name},
+    originals,
     reader::{Reader, join},
-    streams, views,
+    registry, streams, views,
 };
 use windrow_core::suggest::closest;
 
@@ -98,11 +99,17 @@ fn resolve<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>) -> Config {
     let top = Reader::new(source, "", Some(root), 0);
     let (kind, log) = log::read(top.table("log"));
     let app = app(&top, kind);
+    let registry = top.has("registry").then(|| registry::read(top.table("registry")));
     let mut names = Names { source, taken: BTreeMap::new() };
     let mut streams = BTreeMap::new();
     for (name, offset, reader) in top.tables("streams") {
         names.take(offset, "stream", &name);
-        streams.insert(name.clone(), streams::read(&name, reader));
+        let offsets = (reader.offset("format"), reader.offset("key_format"));
+        let stream = streams::read(&name, &app, reader);
+        if registry.is_none() {
+            needs_registry(source, offsets, &stream);
+        }
+        streams.insert(name.clone(), stream);
     }
     let mut views = Vec::new();
     for (name, offset, reader) in top.tables("views") {
@@ -113,8 +120,10 @@ fn resolve<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>) -> Config {
         views.push(view);
     }
     let listeners = listeners(source, &top, &streams, &views);
+    let (console, told) = console::read(top.table("console"));
+    check_listed(source, "views", &told, || views.iter().map(|view| &*view.spec.name));
     let limits = limits::read(top.table("limits"));
-    for key in ["registry", "auth", "channels"] {
+    for key in ["auth", "channels"] {
         top.later(key);
     }
     if streams.is_empty() && !top.has("streams") {
@@ -122,7 +131,19 @@ fn resolve<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>) -> Config {
         source.wrong(0, "there is no stream", Some(hint));
     }
     top.finish();
-    Config { app, log, streams, views, listeners, limits }
+    Config { app, log, registry, streams, views, listeners, console, limits }
+}
+
+/// What says by an id what it holds cannot be read without whoever knows the id.
+fn needs_registry(source: &Source<'_>, (value, key): (usize, usize), stream: &StreamConfig) {
+    let spec = &stream.spec;
+    for (name, format, offset) in [("format", &spec.format, value), ("key_format", &spec.key_format, key)] {
+        if format.pupil().is_some() {
+            let hint = "write a table [registry] with url = \"http://localhost:8081\"".to_owned();
+            let message = format!("`{name}` = \"{}\" needs [registry]", format.name());
+            source.wrong(offset, message, Some(hint));
+        }
+    }
 }
 
 /// The embedded log has one user, so any name will do; on Kafka a name that was not chosen would meet others of its kind.
@@ -166,7 +187,7 @@ fn check_output(
     streams: &BTreeMap<String, StreamConfig>,
 ) {
     let Some(topic) = &view.spec.topic else { return };
-    if let Some((name, _)) = streams.iter().find(|(_, s)| s.spec.topic == topic.topic) {
+    if let Some((name, _)) = streams.iter().find(|(_, s)| s.spec.topics.contains(&topic.topic)) {
         let message = format!("`topic` of view `{}` is the topic that stream `{name}` reads", view.spec.name);
         source.wrong(offset, message, Some("write to another topic".to_owned()));
     }
@@ -192,6 +213,15 @@ fn listeners(
         }
         check_listed(source, "channels", &read.channels, channels);
         check_listed(source, "publish", &read.publish, names);
+        for (key, name, offset) in read.of_originals {
+            check_listed(source, key, &[(name, offset)], channels);
+        }
+        if let Some((stream, offset)) = read.likes {
+            check_listed(source, "likes", &[(stream.clone(), offset)], names);
+            if let Some(message) = streams.get(&stream).and_then(originals::video_counter::check_likes) {
+                source.wrong(offset, message, None);
+            }
+        }
         all.insert(name, read.config);
     }
     if all.is_empty() {
@@ -215,7 +245,7 @@ fn check_listed<'n, I: Iterator<Item = &'n str>>(
             Some(close) => format!("did you mean \"{close}\"?"),
             None => format!("known are {}", join(known())),
         };
-        let what = if key == "publish" { "stream" } else { "stream or view" };
+        let what = if matches!(key, "publish" | "likes") { "stream" } else { "stream or view" };
         source.wrong(*offset, format!("`{key}` names `{name}`, which is no {what}"), Some(hint));
     }
 }

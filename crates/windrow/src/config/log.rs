@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use super::{LogConfig, LogKind, Sync, reader::Reader};
+use crate::log::kafka;
 
-/// A commit may not outlive the transaction that it is part of (10 s); five seconds leave room for the commit itself.
+/// Beyond this a page does not feel live, and a crash folds much again.
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(5);
 
 /// Below this, commits cost more than the records in them.
@@ -12,7 +13,6 @@ const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(5);
 
 const DEFAULT_DIRECTORY: &str = "windrow-data";
 const DEFAULT_SERVER: &str = "localhost:9092";
-const KAFKA_PORT: u16 = 9092;
 
 /// Which log was asked for; needed before the rest of the file can be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +67,9 @@ fn servers(log: &Reader<'_>) -> Option<Vec<String>> {
     let mut servers = Vec::new();
     for (text, offset) in log.texts("bootstrap_servers")? {
         for server in text.split(',').map(str::trim).filter(|s| !s.is_empty()) {
-            match address(server) {
-                Some(address) => servers.push(address),
-                None => {
-                    let message = "`bootstrap_servers` must be host:port, or several with commas between";
-                    log.source.wrong(offset, message, None);
-                }
+            match kafka::address(server) {
+                Ok(address) => servers.push(address),
+                Err(rule) => log.source.wrong(offset, format!("`bootstrap_servers`: {rule}"), None),
             }
         }
     }
@@ -82,44 +79,17 @@ fn servers(log: &Reader<'_>) -> Option<Vec<String>> {
     Some(servers)
 }
 
-fn address(server: &str) -> Option<String> {
-    let server = server.strip_prefix("kafka://").unwrap_or(server);
-    let server = server.strip_suffix('/').unwrap_or(server);
-    if server.is_empty() || server.contains(|c: char| c.is_whitespace() || c == '/' || c == '@') {
-        return None;
-    }
-    // An IPv6 address has its colons in brackets.
-    let after_host = server.rsplit_once(']').map_or(server, |(_, rest)| rest);
-    match after_host.rsplit_once(':') {
-        Some((_, port)) => port.parse::<u16>().ok().map(|_| server.to_owned()),
-        None => Some(format!("{server}:{KAFKA_PORT}")),
-    }
-}
-
-/// Properties that Windrow needs at one value to keep its promises.
-const OURS: [&str; 8] = [
-    "bootstrap.servers",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.idempotence",
-    "group.id",
-    "group.instance.id",
-    "isolation.level",
-    "transactional.id",
-];
-
 fn properties(log: &Reader<'_>) -> BTreeMap<String, String> {
-    let mut properties = BTreeMap::new();
+    let (mut properties, mut places) = (BTreeMap::new(), BTreeMap::new());
     for (name, value, offset) in log.pairs("properties") {
-        if OURS.contains(&name.as_str()) {
-            let hint = "Windrow sets it itself, by `app`, `bootstrap_servers`, `delivery` and `instance_id`";
-            log.source.wrong(offset, format!("property `{name}` cannot be set"), Some(hint.to_owned()));
-        }
-        if name == "security.protocol" && !value.eq_ignore_ascii_case("plaintext") {
-            let hint = "available is \"PLAINTEXT\"".to_owned();
-            log.source.wrong(offset, "TLS and SASL to Kafka are not available yet", Some(hint));
-        }
+        places.insert(name.clone(), offset);
         properties.insert(name, value);
+    }
+    for mistake in kafka::mistakes(&properties) {
+        match places.get(&mistake.property) {
+            Some(offset) => log.source.wrong(*offset, mistake.message, mistake.hint),
+            None => log.wrong("properties", mistake.message, mistake.hint),
+        }
     }
     properties
 }

@@ -28,6 +28,14 @@ const RESERVED: [&str; 14] = [
     "reconnecting",
 ];
 
+/// A view's channel is `<app>.<view>`, and this is a topic of Windrow's own.
+const WATERMARKS: &str = "watermarks";
+
+/// Tells whether the clients of Socket.IO keep an event's name for themselves.
+pub(super) fn is_reserved(event: &str) -> bool {
+    RESERVED.contains(&event)
+}
+
 /// Checks the name of a stream, view or listener.
 pub(super) fn check_name(source: &Source<'_>, offset: usize, kind: &str, name: &str) {
     let first = name.chars().next();
@@ -40,8 +48,11 @@ pub(super) fn check_name(source: &Source<'_>, offset: usize, kind: &str, name: &
     } else if name.len() > NAME_MAX {
         let message = format!("the name of a {kind} must be at most {NAME_MAX} long, not {}", name.len());
         source.wrong(offset, message, None);
-    } else if kind != "listener" && RESERVED.contains(&name) {
+    } else if kind != "listener" && is_reserved(name) {
         let message = format!("`{name}` cannot name a {kind}: Socket.IO clients keep it for themselves");
+        source.wrong(offset, message, None);
+    } else if kind == "view" && name == WATERMARKS {
+        let message = format!("`{name}` cannot name a {kind}: its topic <app>.{name} is Windrow's own");
         source.wrong(offset, message, None);
     }
 }
@@ -57,14 +68,18 @@ pub(super) fn check_app(source: &Source<'_>, offset: usize, name: &str) {
     }
 }
 
-/// Checks the name of a topic by Kafka's rule.
-pub(super) fn check_topic(source: &Source<'_>, offset: usize, key: &str, name: &str) {
-    let legal = !name.is_empty()
+/// Tells whether Kafka takes that as the name of a topic.
+pub(crate) fn is_topic(name: &str) -> bool {
+    !name.is_empty()
         && name.len() <= TOPIC_MAX
         && name != "."
         && name != ".."
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
-    if !legal {
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+/// Checks the name of a topic by Kafka's rule.
+pub(super) fn check_topic(source: &Source<'_>, offset: usize, key: &str, name: &str) {
+    if !is_topic(name) {
         let message = format!("`{key}` must be 1 to {TOPIC_MAX} of a–z, A–Z, 0–9, dot, _ and -");
         source.wrong(offset, message, None);
     }

@@ -10,7 +10,7 @@ use windrow_core::{
     sql::{self, PlanError},
 };
 
-use super::{Config, ConfigError, Variables, ViewConfig, load};
+use super::{Config, ConfigError, Variables, ViewConfig, load, originals};
 
 /// A configuration that can run.
 #[derive(Debug, Clone)]
@@ -36,7 +36,11 @@ pub fn plan(config: &Config, name: &str, text: &str) -> Result<Vec<Arc<StreamPla
     let streams: Vec<_> = config.streams.values().map(|s| s.spec.clone()).collect();
     let views: Vec<_> = config.views.iter().map(|v| v.spec.clone()).collect();
     match sql::plan(&streams, &views) {
-        Ok(plans) => Ok(plans.into_iter().map(Arc::new).collect()),
+        Ok(plans) => {
+            let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
+            let errors = originals::check(config, name, &plans);
+            if errors.is_empty() { Ok(plans) } else { Err(errors) }
+        }
         Err(errors) => {
             let mut errors: Vec<_> = errors.into_iter().map(|e| placed(config, name, text, e)).collect();
             errors.sort_by_key(|e| (e.line, e.column));
@@ -95,6 +99,82 @@ mod tests {
               hint: did you mean `clicks`?
             w.toml:7:27: view `b`: there is no function `cuont`
               hint: did you mean `count`?
+        "#]]
+        .assert_eq(&rendered);
+    }
+
+    #[test]
+    fn a_view_over_several_topics_neither_groups_nor_writes() {
+        let text = "
+            [streams.all]
+            topic_pattern = '^prod'
+            [views.fine]
+            sql = 'SELECT v FROM all WHERE v > 1'
+            [views.groups]
+            sql = 'SELECT count(*) AS n, v FROM all GROUP BY v'
+            [views.writes]
+            sql = 'SELECT v FROM all'
+            topic = 'out'
+            ";
+        let config = parse(text, "w.toml", &Variables::default()).unwrap();
+        let errors = plan(&config, "w.toml", text).unwrap_err();
+        let rendered: String = errors.iter().map(|e| format!("{e}\n")).collect();
+        expect![[r#"
+            w.toml:7:49: view `groups`: a view that groups reads one topic, but stream all reads all that match ^prod
+              hint: give each topic a stream and a view of its own; SELECT … WHERE without GROUP BY may read several topics
+            w.toml:9:34: view `writes`: a view that writes a topic reads one topic, but stream all reads all that match ^prod
+              hint: give each topic a stream and a view of its own; SELECT … WHERE without GROUP BY may read several topics
+        "#]].assert_eq(&rendered);
+    }
+
+    #[test]
+    fn columns_that_an_original_needs_are_looked_for_before_the_start() {
+        let text = "
+            [streams.clicks]
+            columns = { video = 'text', n = 'bigint' }
+            [views.likes]
+            sql = 'SELECT video AS id, count(*) AS cuont FROM clicks GROUP BY video'
+            [listeners.main]
+            dialects = ['video-counter']
+            video-counter = { events = { a = 'likes', b = 'clicks' }, finals = true }
+            [listeners.other]
+            bind = '127.0.0.1:1'
+            dialects = ['video-counter']
+            video-counter = { events = { a = 'clicks' }, room = 'n', count = 'n' }
+            [listeners.visits]
+            bind = '127.0.0.1:2'
+            dialects = ['visit-aggregator']
+            visit-aggregator = { channel = 'likes', account = 'acount' }
+            [listeners.events]
+            bind = '127.0.0.1:3'
+            dialects = ['realtime-events']
+            realtime-events = { channels = { a = 'clicks', b = 'clicks' }, organization = 'video' }
+            ";
+        let config = parse(text, "w.toml", &Variables::default()).unwrap();
+        let errors = plan(&config, "w.toml", text).unwrap_err();
+        let rendered: String = errors.iter().map(|e| format!("{e}\n")).collect();
+        expect![[r#"
+            w.toml:20:50: channel `a`: `organization` of realtime-events must be a column of numbers, not `video` of `clicks`
+            w.toml:20:64: channel `b`: `organization` of realtime-events must be a column of numbers, not `video` of `clicks`
+            w.toml:8:46: event `a`: `count` of video-counter needs column `count`, which `likes` lacks
+              hint: did you mean `cuont`?
+            w.toml:8:59: event `b`: `room` of video-counter needs column `id`, which `clicks` lacks
+              hint: its columns are `_topic`, `_partition`, `_offset`, `_timestamp`, `_key`, `video` and `n`
+            w.toml:8:59: event `b`: `count` of video-counter needs column `count`, which `clicks` lacks
+              hint: its columns are `_topic`, `_partition`, `_offset`, `_timestamp`, `_key`, `video` and `n`
+            w.toml:8:59: event `b`: `finals` of video-counter needs column `final`, which `clicks` lacks
+              hint: its columns are `_topic`, `_partition`, `_offset`, `_timestamp`, `_key`, `video` and `n`
+            w.toml:12:46: event `a`: `room` of video-counter must be a column of text, not `n` of `clicks`
+            w.toml:16:44: `account` of visit-aggregator needs column `acount`, which `likes` lacks
+              hint: did you mean `cuont`?
+            w.toml:16:44: `store` of visit-aggregator needs column `store_id`, which `likes` lacks
+              hint: its columns are `id`, `cuont`, `final` and `seq`
+            w.toml:16:44: `count` of visit-aggregator needs column `count`, which `likes` lacks
+              hint: did you mean `cuont`?
+            w.toml:16:44: `channel` of visit-aggregator needs column `window_start`, which `likes` lacks
+              hint: its columns are `id`, `cuont`, `final` and `seq`
+            w.toml:16:44: `channel` of visit-aggregator needs column `window_end`, which `likes` lacks
+              hint: its columns are `id`, `cuont`, `final` and `seq`
         "#]]
         .assert_eq(&rendered);
     }

@@ -183,6 +183,27 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A whole number or a list of them, each with its offset; a text that holds one is fine.
+    pub(super) fn numbers(&self, key: &'static str) -> Option<Vec<(i64, usize)>> {
+        let value = self.value(key)?;
+        let one = |v: &'a Spanned<DeValue<'a>>| {
+            let number = match v.get_ref() {
+                DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix()).ok(),
+                DeValue::String(_) => self.text_of(key, v)?.trim().parse().ok(),
+                _ => None,
+            };
+            if number.is_none() {
+                let message = format!("`{key}` must be whole numbers, not {}", self.shown(key));
+                self.source.wrong(v.span().start, message, None);
+            }
+            Some((number?, v.span().start))
+        };
+        match value.get_ref() {
+            DeValue::Array(items) => Some(items.iter().filter_map(one).collect()),
+            _ => one(value).map(|number| vec![number]),
+        }
+    }
+
     /// The table of that key; an absent one reads as empty.
     pub(super) fn table(&self, key: &'static str) -> Reader<'a> {
         let title =

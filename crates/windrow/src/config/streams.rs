@@ -3,15 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use windrow_core::{
+    plan::StreamPlan,
     spec::{Format, OnBad, StreamSpec, TimeSpec, TimeUnit},
+    sql,
     value::ColumnType,
 };
 
 use super::{
-    StreamConfig,
-    names::check_topic,
+    StreamConfig, formats,
     reader::{Reader, join},
+    topics,
 };
+use crate::hub::ChannelSpec;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -24,22 +27,15 @@ const PARTITIONS_MAX: i64 = 10_000;
 /// Rows that a plain stream may keep for snapshots: at 1 KiB each, 100 MiB of the table's bound.
 const KEEP_MAX: i64 = 100_000;
 
-/// Formats of a value that are understood but not built.
-const LATER: [&str; 7] =
-    ["bytes", "csv", "avro", "avro-registry", "json-registry", "protobuf", "protobuf-registry"];
-
-const FORMATS: [(&str, Format); 2] = [("json", Format::Json), ("text", Format::Text)];
-
-pub(super) fn read(name: &str, stream: Reader<'_>) -> StreamConfig {
-    let format = stream.choice("format", &FORMATS, &LATER);
-    stream.later("schema");
-    let spec = StreamSpec {
+pub(super) fn read(name: &str, app: &str, stream: Reader<'_>) -> StreamConfig {
+    let (format, key_format) = (formats::value(&stream), formats::key(&stream));
+    let mut spec = StreamSpec {
         name: name.into(),
-        topic: topic(name, &stream),
-        format: format.unwrap_or(Format::Json),
-        key_format: stream.choice("key_format", &FORMATS, &LATER).unwrap_or(Format::Text),
+        topics: topics::read(name, app, &stream),
         columns: columns(&stream),
-        time: time(&stream),
+        time: time(&stream, &format),
+        format,
+        key_format,
         lateness_ms: millis(stream.duration("lateness", Duration::ZERO..=LATENESS_MAX), Duration::ZERO),
         max_ahead_ms: millis(
             stream.duration("max_ahead", Duration::ZERO..=36_500 * DAY),
@@ -53,15 +49,23 @@ pub(super) fn read(name: &str, stream: Reader<'_>) -> StreamConfig {
                 &[],
             )
             .unwrap_or(OnBad::DeadLetter),
+        required: names(&stream, "required"),
         keyed_by: names(&stream, "keyed_by"),
         latest_by: names(&stream, "latest_by"),
         keep: stream.number("keep", 0..=KEEP_MAX).unwrap_or(0) as usize,
+        row_filter: None,
         until_end: stream.choice("until", &[("end", true)], &[]).unwrap_or(false),
     };
     if spec.keep > 0 && !spec.latest_by.is_empty() {
         let message = "`keep` and `latest_by` exclude each other: a table keeps its newest row per key";
         stream.wrong("keep", message, None);
     }
+    if spec.until_end && spec.topics.one().is_none() {
+        let message = "`until` needs one topic: of several nobody can say that no further one appears";
+        stream.wrong("until", message, None);
+    }
+    formats::check(&stream, &spec);
+    spec.row_filter = row_filter(&stream, &spec);
     let config = StreamConfig {
         spec: Arc::new(spec),
         partitions: stream.number("partitions", 1..=PARTITIONS_MAX).unwrap_or(1) as i32,
@@ -79,21 +83,18 @@ fn millis(found: Option<Duration>, default: Duration) -> i64 {
     found.unwrap_or(default).as_millis() as i64
 }
 
-fn topic(name: &str, stream: &Reader<'_>) -> Arc<str> {
-    stream.later("topic_pattern");
-    let Some(topics) = stream.texts("topic") else { return name.into() };
-    match topics.as_slice() {
-        [(topic, offset)] => {
-            check_topic(stream.source, *offset, "topic", topic);
-            topic.as_str().into()
-        }
-        _ => {
-            let message = format!("`topic` must name one topic, not {}", topics.len());
-            let hint = "several topics in one stream are not available yet".to_owned();
-            stream.wrong("topic", message, Some(hint));
-            name.into()
-        }
+/// Which records are rows of the channel, over the columns that are known without any view.
+fn row_filter(stream: &Reader<'_>, spec: &StreamSpec) -> Option<Arc<str>> {
+    let text = stream.text("where").filter(|text| !text.trim().is_empty())?;
+    let plan =
+        StreamPlan { spec: Arc::new(spec.clone()), columns: Vec::new(), time_slot: None, views: Vec::new() };
+    if let Err(error) = sql::filter(&text, &ChannelSpec::stream(&plan).columns) {
+        let hint = error
+            .hint
+            .or_else(|| (spec.format == Format::Json).then(|| "name what it reads in `columns`".to_owned()));
+        stream.wrong("where", format!("`where` of {}: {}", stream.title, error.message), hint);
     }
+    Some(text.as_str().into())
 }
 
 fn columns(stream: &Reader<'_>) -> Vec<(Arc<str>, ColumnType)> {
@@ -106,7 +107,7 @@ fn columns(stream: &Reader<'_>) -> Vec<(Arc<str>, ColumnType)> {
     columns
 }
 
-fn time(stream: &Reader<'_>) -> TimeSpec {
+fn time(stream: &Reader<'_>, format: &Format) -> TimeSpec {
     if !stream.has("time") {
         return TimeSpec::Record;
     }
@@ -119,8 +120,10 @@ fn time(stream: &Reader<'_>) -> TimeSpec {
         ("rfc3339", TimeUnit::Rfc3339),
     ];
     let (column, unit) = (time.text("column"), time.choice("unit", &units, &[]));
+    let knows_unit = column.as_deref().is_some_and(|column| formats::is_timestamp(format, column));
     for key in ["column", "unit"] {
-        if !time.has(key) {
+        let may_lack = key == "unit" && knows_unit;
+        if !time.has(key) && !may_lack {
             let hint = "write time = { column = \"ts\", unit = \"ms\" }".to_owned();
             time.wrong(key, format!("`time` of {} lacks `{key}`", stream.title), Some(hint));
         }
@@ -128,20 +131,19 @@ fn time(stream: &Reader<'_>) -> TimeSpec {
     time.finish();
     match (column, unit) {
         (Some(column), Some(unit)) => TimeSpec::Column { column: column.as_str().into(), unit },
+        (Some(column), None) if knows_unit => {
+            TimeSpec::Column { column: column.as_str().into(), unit: TimeUnit::Millis }
+        }
         _ => TimeSpec::Record,
     }
 }
 
-/// Until time can flow on by itself, a stream waits for its next record.
+/// `"never"` waits for the next record, however long.
 fn idle(stream: &Reader<'_>) -> Option<i64> {
-    if stream.has("idle") && stream.text("idle").as_deref() != Some("never") {
-        let bounds = Duration::from_secs(1)..=36_500 * DAY;
-        if stream.duration("idle", bounds).is_some() {
-            let message = "time that flows on in silence (`idle`) is not available yet";
-            stream.wrong("idle", message, Some("write idle = \"never\", or remove it".to_owned()));
-        }
+    if stream.has("idle") && stream.text("idle").as_deref() == Some("never") {
+        return None;
     }
-    None
+    Some(millis(stream.duration("idle", Duration::from_secs(1)..=36_500 * DAY), Duration::from_secs(30)))
 }
 
 /// `"never"` keeps everything.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use windrow_core::spec::{Emit, LatePolicy, OnFull, UserTopic, ViewSpec};
+use windrow_core::spec::{Emit, LatePolicy, OnFull, TopicFormat, UserTopic, ViewSpec};
 
 use super::{ViewConfig, names::check_topic, reader::Reader};
 
@@ -13,6 +13,9 @@ const STATE_MIN: u64 = 1 << 20;
 
 /// No machine this is made for has more memory.
 const STATE_MAX: u64 = 1 << 42;
+
+/// As of a stream's topic.
+const PARTITIONS_MAX: i64 = 10_000;
 
 const EMITS: [(&str, Emit); 2] = [("changes", Emit::Changes), ("final", Emit::Final)];
 
@@ -76,14 +79,32 @@ fn user_topic(view: &Reader<'_>) -> Option<UserTopic> {
         check_topic(view.source, view.offset("topic"), "topic", topic);
     }
     let emit = view.choice("topic_emit", &EMITS, &[]).unwrap_or(Emit::Final);
-    view.choice("topic_format", &[("json", ())], &["text", "csv", "avro", "avro-registry", "protobuf"]);
+    let formats = [("json", TopicFormat::Json), ("text", TopicFormat::Text)];
+    let format = view.choice("topic_format", &formats, &["csv", "avro", "avro-registry", "protobuf"]);
     let key = view.texts("topic_key").map(|names| names.iter().map(|(n, _)| n.as_str().into()).collect());
+    let partitions = view.number("topic_partitions", 1..=PARTITIONS_MAX).map(|n| n as i32);
+    let retention_ms = topic_retention(view);
     if !view.has("topic") {
-        for other in ["topic_emit", "topic_format", "topic_key"] {
+        for other in ["topic_emit", "topic_format", "topic_key", "topic_partitions", "topic_retention"] {
             if view.has(other) {
                 view.wrong(other, format!("`{other}` needs `topic`"), None);
             }
         }
     }
-    topic.map(|topic| UserTopic { topic: topic.as_str().into(), emit, key })
+    topic.map(|topic| UserTopic {
+        topic: topic.as_str().into(),
+        emit,
+        format: format.unwrap_or(TopicFormat::Json),
+        key,
+        partitions,
+        retention_ms,
+    })
+}
+
+/// `"never"` forgets nothing.
+fn topic_retention(view: &Reader<'_>) -> Option<u64> {
+    if !view.has("topic_retention") || view.text("topic_retention").as_deref() == Some("never") {
+        return None;
+    }
+    view.duration("topic_retention", Duration::from_secs(1)..=99 * YEAR).map(|time| time.as_millis() as u64)
 }

@@ -16,7 +16,7 @@ use axum::{
     routing::{get, post},
 };
 
-pub use self::refusal::Refusal;
+pub use self::{refusal::Refusal, streams::refusal_of};
 use super::Gateway;
 use crate::publish::Publisher;
 

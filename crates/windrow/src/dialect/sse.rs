@@ -5,7 +5,8 @@
 //! **Before** this file: the listener. **After** it: `hub`.
 //!
 //! **Invariant:** an event is made when the connection takes it, never before. After a fault that trying again cannot mend,
-//! the id says so, and the browser's next request is answered with 204, which ends it. **Not here:** the body (`events`).
+//! the id says so, and the browser's next request is answered with 204, which ends it. What may pass is told to a browser with
+//! 200 and an event: any other status would end it for good. **Not here:** the body (`events`).
 //!
 //! Source: the HTML standard, section 9.2.
 
@@ -15,7 +16,7 @@ use axum::{
     extract::{Path, Query, State},
     http::{
         HeaderMap, HeaderValue, Response, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE},
+        header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
     },
     routing::get,
 };
@@ -113,14 +114,26 @@ async fn serve(
     query: Pairs,
     headers: &HeaderMap,
 ) -> Response<Body> {
-    match open(gateway, channel, query, headers).await {
+    match open(&gateway, channel, query, headers).await {
         Ok(response) => response,
+        Err(fault) if fault.passes() && is_event_source(headers) => {
+            respond(Events::refused(&gateway, &fault))
+        }
         Err(fault) => refuse(&fault),
     }
 }
 
+/// Tells whether an `EventSource` asks: it names what it takes, others read the status.
+fn is_event_source(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|kind| {
+        let kind = kind.split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case("text/event-stream")
+    })
+}
+
 async fn open(
-    gateway: Gateway,
+    gateway: &Gateway,
     channel: Option<String>,
     query: Pairs,
     headers: &HeaderMap,
@@ -145,18 +158,22 @@ async fn open(
         .zip(starts)
         .map(|(channel, from)| gateway.request(channel, filter, from, tick))
         .collect::<Result<_, _>>()?;
-    let mut events = Events::new(&gateway);
+    let mut events = Events::new(gateway);
     for (channel, request) in asked.channels.iter().zip(&requests) {
         let subscription = gateway.hub.subscribe(request, &events.next_seat()).await?;
         events.add(channel, subscription);
     }
+    Ok(respond(events))
+}
+
+fn respond(events: Events) -> Response<Body> {
     let mut response = Response::new(Body::new(events));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies of the nginx family would keep events back otherwise.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 fn refuse(fault: &Fault) -> Response<Body> {
@@ -166,6 +183,9 @@ fn refuse(fault: &Fault) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if matches!(fault.status(), 429 | 503) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     response
 }
 

@@ -4,7 +4,7 @@
 //! **Before** this file: the listener (accepted, checked the origin). **After** it: `session`.
 //!
 //! **Invariant:** one small task per client: no buffer while it is idle, shared bytes while it is written to.
-//! **Not here:** the bytes of frames (`frame`), the connection's life (`connection`), close codes (`close`).
+//! **Not here:** the bytes of frames (`frame`), the socket (`pipe`), the connection's life (`connection`), close codes (`close`).
 //!
 //! Source: RFC 6455, section 4.2.
 
@@ -21,35 +21,60 @@ use axum::{
     routing::get,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use sha1::{Digest, Sha1};
 
+use self::connection::Terms;
 use super::Gateway;
-use crate::hub::Fault;
+use crate::{
+    hub::Fault,
+    session::{Session, Voice},
+};
 
 pub mod close;
-mod connection;
+pub(super) mod connection;
 pub mod frame;
+pub(super) mod pipe;
+pub(super) mod speaker;
 
 /// Returns the routes of this dialect: `/ws`.
 pub fn routes(gateway: Gateway) -> Router {
     Router::new().route("/ws", get(upgrade)).with_state(gateway)
 }
 
-async fn upgrade(State(gateway): State<Gateway>, mut request: Request) -> Response<Body> {
-    let accept = match check(request.headers()) {
-        Ok(accept) => accept,
-        Err(fault) => return refuse(&fault),
-    };
+async fn upgrade(State(gateway): State<Gateway>, request: Request) -> Response<Body> {
+    let upgraded = upgrade_to(request, move |upgraded| {
+        let (of, terms) = (gateway.clone(), Terms::of(&gateway));
+        connection::run(upgraded, gateway, terms, |bell| Session::new(of, bell, Voice::Plain))
+    });
+    upgraded.unwrap_or_else(|fault| refuse(&fault))
+}
+
+/// Agrees to the upgrade, and lets `serve` have the connection after it.
+///
+/// - **Errors:** a request that is no handshake of RFC 6455.
+pub(super) fn upgrade_to<F>(
+    mut request: Request,
+    serve: impl FnOnce(Upgraded) -> F + Send + 'static,
+) -> Result<Response<Body>, Fault>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let accept = check(request.headers())?;
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        return refuse(&Fault::new("bad_request", "this connection cannot be upgraded"));
+        return Err(Fault::new("bad_request", "this connection cannot be upgraded"));
     };
     tokio::spawn(async move {
         match on_upgrade.await {
-            Ok(upgraded) => connection::run(upgraded, gateway).await,
+            Ok(upgraded) => serve(upgraded).await,
             Err(e) => tracing::debug!("websocket upgrade failed: {e}"),
         }
     });
+    Ok(switch(&accept))
+}
+
+/// Agrees to the upgrade, with the proof that [`check`] returned.
+pub(super) fn switch(accept: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -62,7 +87,7 @@ async fn upgrade(State(gateway): State<Gateway>, mut request: Request) -> Respon
 }
 
 /// Checks the handshake and returns what proves that it was understood.
-fn check(headers: &HeaderMap) -> Result<String, Fault> {
+pub(super) fn check(headers: &HeaderMap) -> Result<String, Fault> {
     let has = |name, token: &str| {
         let mut values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
         values.any(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case(token)))

@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::seats::{Seat, Seats};
+use super::seats::{Seat, SeatNames, Seats};
 use crate::dialect::Gateway;
 
 /// Pause after an accept error: out of file descriptors is the usual one, and it passes when connections end.
@@ -46,7 +46,8 @@ const FULL: &[u8] =
 pub(super) async fn serve(listener: TcpListener, router: Router, gateway: Gateway, stop: CancellationToken) {
     let limits = &gateway.limits;
     let name = &gateway.listener.name;
-    let seats = Seats::new(name, limits.connections_max, limits.connections_per_address_max, &gateway.stats);
+    let max = (limits.connections_max, limits.connections_per_address_max);
+    let seats = Seats::new(name, max, SeatNames::CONNECTIONS, &gateway.stats);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.handshake_timeout)

@@ -3,7 +3,7 @@
 //! **In** every request's `Host` and `Origin`. **Out** the request, or 403 and a count.
 //! The same origin may, and those of `origins`; other pages may not, on any method, so neither a WebSocket nor a POST can be
 //! made from a page that the user happened to open. On a loopback bind the `Host` must be a loopback name too (or that of a
-//! listed origin, for a proxy in front): a page that points its own name to 127.0.0.1 would else be the same origin.
+//! listed origin, for a proxy in front): a page that points its own name to 127.0.0.1 would else be the same origin. `"*"` lists them all.
 //! **Not here:** who the user is.
 //!
 //! Source: RFC 6454 (origin), the Fetch standard (CORS).
@@ -20,6 +20,11 @@ use axum::{
 
 use crate::{config::ListenerConfig, dialect::http::Refusal};
 
+/// In `origins`: every page may, whatever name it came under.
+const ANY: &str = "*";
+/// Headers that pages may send.
+const HEADERS: &str = "content-type, idempotency-key, last-event-id";
+
 /// Puts the check before every route of a listener.
 pub(super) fn guard(router: Router, listener: &Arc<ListenerConfig>) -> Router {
     router.layer(middleware::from_fn_with_state(listener.clone(), check))
@@ -33,12 +38,17 @@ async fn check(State(listener): State<Arc<ListenerConfig>>, request: Request, ne
     };
     let preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    // Where every page may, it may also send what it likes.
+    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    let asked = asked.filter(|_| listener.origins.iter().any(|origin| origin == ANY)).cloned();
     let mut answer = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = answer.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.append(header::VARY, HeaderValue::from_static("origin"));
+    // The origin is named, never `*`: a page that may use the listener may do it with its cookies, as Socket.IO's clients like to.
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     if preflight {
-        let allow = HeaderValue::from_static("content-type, idempotency-key, last-event-id");
+        let allow = asked.unwrap_or(HeaderValue::from_static(HEADERS));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow);
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
@@ -56,6 +66,9 @@ enum Origin {
 }
 
 fn allowed(listener: &ListenerConfig, headers: &HeaderMap) -> Result<Origin, Refusal> {
+    if listener.origins.iter().any(|origin| origin == ANY) {
+        return Ok(headers.get(header::ORIGIN).map_or(Origin::Same, |origin| Origin::Listed(origin.clone())));
+    }
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
     if listener.bind.ip().is_loopback() && !is_loopback(host) && !is_listed_host(listener, host) {
         let message = format!("this listener serves its own machine; host {host:?} is not a name of it");
@@ -100,6 +113,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn where_every_page_may_each_is_told_its_own_origin() {
+        let listener = ListenerConfig {
+            bind: "127.0.0.1:8080".parse().unwrap(),
+            origins: vec!["*".into()],
+            ..crate::config::parse("[streams.a]", "w.toml", &Default::default()).unwrap().listeners["main"]
+                .clone()
+        };
+        for (host, origin) in [("evil.example.com", "https://evil.example.com"), ("localhost:8080", "null")] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            assert!(matches!(allowed(&listener, &headers), Ok(Origin::Same)));
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            let Ok(Origin::Listed(told)) = allowed(&listener, &headers) else { panic!("{origin} may not") };
+            assert_eq!(told, origin);
+        }
+    }
+
+    #[test]
     fn own_pages_and_listed_ones_pass_and_others_do_not() {
         let listener = |bind: &str| ListenerConfig {
             name: "main".into(),
@@ -108,6 +139,8 @@ mod tests {
             channels: None,
             publish: None,
             origins: vec!["https://app.example.org".into()],
+            socketio: crate::config::SocketioConfig::default(),
+            originals: crate::config::Originals::default(),
         };
         let (local, open) = (listener("127.0.0.1:8080"), listener("0.0.0.0:8080"));
         for (listener, host, origin, want) in [

@@ -1,7 +1,7 @@
-//! Seats: how many connections are open, in total and per address.
+//! Seats: how many connections, or sessions, are open, in total and per address.
 //!
-//! **Invariant:** a seat is given back when its connection's socket is dropped, whoever holds it by then (hyper, or a session
-//! after the upgrade). The map of addresses never holds more entries than there are connections.
+//! **Invariant:** a seat is given back when its holder is dropped, whoever holds it by then (hyper, or a session
+//! after the upgrade). The map of addresses never holds more entries than there are seats taken.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -11,47 +11,77 @@ use parking_lot::Mutex;
 use crate::stats::{Counter, Gauge, Stats};
 
 /// The seats of one listener; cheap to clone.
-#[derive(Clone)]
-pub(super) struct Seats(Arc<Inner>);
+#[derive(Debug, Clone)]
+pub(crate) struct Seats(Arc<Inner>);
 
+/// How the numbers of seats are called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SeatNames {
+    /// How many are taken.
+    pub(crate) open: &'static str,
+    /// How many were ever taken, where that is counted.
+    pub(crate) accepted: Option<&'static str>,
+    /// The limit of all.
+    pub(crate) total: &'static str,
+    /// The limit of one address.
+    pub(crate) per_address: &'static str,
+}
+
+impl SeatNames {
+    /// Of connections.
+    pub(super) const CONNECTIONS: Self = Self {
+        open: "connections",
+        accepted: Some("accepted"),
+        total: "connections_max",
+        per_address: "connections_per_address_max",
+    };
+}
+
+#[derive(Debug)]
 struct Inner {
     total_max: usize,
     per_address_max: usize,
     taken: Mutex<Taken>,
-    connections: Arc<Gauge>,
-    accepted: Arc<Counter>,
+    open: Arc<Gauge>,
+    accepted: Option<Arc<Counter>>,
     refused_total: Arc<Counter>,
     refused_address: Arc<Counter>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Taken {
     total: usize,
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// One open connection.
-pub(super) struct Seat {
+/// One open connection, or session.
+#[derive(Debug)]
+pub(crate) struct Seat {
     inner: Arc<Inner>,
     address: IpAddr,
 }
 
 impl Seats {
-    pub(super) fn new(listener: &str, total_max: usize, per_address_max: usize, stats: &Stats) -> Self {
+    pub(crate) fn new(
+        listener: &str,
+        (total_max, per_address_max): (usize, usize),
+        names: SeatNames,
+        stats: &Stats,
+    ) -> Self {
         let subject = || ("listener", listener.into(), None);
         Self(Arc::new(Inner {
             total_max,
             per_address_max,
             taken: Mutex::default(),
-            connections: stats.gauge(subject(), "connections"),
-            accepted: stats.counter(subject(), "accepted", ""),
-            refused_total: stats.counter(subject(), "refused", "connections_max"),
-            refused_address: stats.counter(subject(), "refused", "connections_per_address_max"),
+            open: stats.gauge(subject(), names.open),
+            accepted: names.accepted.map(|name| stats.counter(subject(), name, "")),
+            refused_total: stats.counter(subject(), "refused", names.total),
+            refused_address: stats.counter(subject(), "refused", names.per_address),
         }))
     }
 
     /// Takes a seat; `None` when a limit is reached (counted).
-    pub(super) fn take(&self, address: IpAddr) -> Option<Seat> {
+    pub(crate) fn take(&self, address: IpAddr) -> Option<Seat> {
         let inner = &self.0;
         // One client may reach a dual-stack socket in both spellings.
         let address = address.to_canonical();
@@ -67,8 +97,10 @@ impl Seats {
         }
         taken.by_address.insert(address, of_address + 1);
         taken.total += 1;
-        inner.accepted.add(1);
-        inner.connections.add(1);
+        if let Some(accepted) = &inner.accepted {
+            accepted.add(1);
+        }
+        inner.open.add(1);
         Some(Seat { inner: inner.clone(), address })
     }
 }
@@ -83,7 +115,7 @@ impl Drop for Seat {
                 taken.by_address.remove(&self.address);
             }
         }
-        self.inner.connections.add(-1);
+        self.inner.open.add(-1);
     }
 }
 
@@ -96,7 +128,7 @@ mod tests {
     #[test]
     fn seats_are_bounded_in_total_and_per_address_and_come_back() {
         let stats = Stats::default();
-        let seats = Seats::new("main", 3, 2, &stats);
+        let seats = Seats::new("main", (3, 2), SeatNames::CONNECTIONS, &stats);
         let address = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
         let first = seats.take(address(1)).unwrap();
         let _second = seats.take(IpAddr::V6(Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped())).unwrap();

@@ -28,10 +28,15 @@ impl Fault {
         match self.code {
             "unknown_channel" => 404,
             "forbidden" => 403,
-            "not_ready" | "channel_full" | "draining" => 503,
+            "not_ready" | "channel_full" | "draining" | "overloaded" => 503,
             "too_many_filters" | "too_many_subscriptions" | "too_many_messages" => 429,
             _ => 400,
         }
+    }
+
+    /// Tells whether the same request may be answered later, without a change of its own.
+    pub fn passes(&self) -> bool {
+        self.code == "slow" || matches!(self.status(), 429 | 503) && self.code != "too_many_subscriptions"
     }
 
     /// Appends `{"code":…,"message":…}` with `column` and `hint` where known.
@@ -59,3 +64,27 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_the_client_must_change() {
+        for (code, status, passes) in [
+            ("not_ready", 503, true),
+            ("draining", 503, true),
+            ("overloaded", 503, true),
+            ("channel_full", 503, true),
+            ("too_many_filters", 429, true),
+            ("slow", 400, true),
+            ("too_many_subscriptions", 429, false),
+            ("unknown_channel", 404, false),
+            ("bad_filter", 400, false),
+            ("forbidden", 403, false),
+        ] {
+            let fault = Fault::new(code, "");
+            assert_eq!((fault.status(), fault.passes()), (status, passes), "{code}");
+        }
+    }
+}

@@ -10,13 +10,14 @@ use std::{fmt, sync::Arc};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use windrow_core::{
-    hub::{Channel, ChannelOptions, FilterId, Full, Rule, Tick, Watch},
+    hub::{Channel, ChannelOptions, FilterId, Full, Lapse, Rule, Tick, Watch},
     sql,
 };
 
-use super::{ChannelSpec, Fault, Source, bell::Seat};
+use super::{ChannelSpec, Fault, Source, bell::Seat, history::History, waiters::Waiters};
 use crate::{
     config::Limits,
+    reader,
     stats::{Counter, Gauge, Stats},
 };
 
@@ -41,7 +42,11 @@ pub(crate) struct Counters {
     pub(crate) resets: Arc<Counter>,
     pub(crate) bad: Arc<Counter>,
     pub(crate) gaps: Arc<Counter>,
+    pub(crate) recovered: Arc<Counter>,
+    /// By [`Lapse`].
+    unrecovered: [Arc<Counter>; Lapse::ALL.len()],
     pub(crate) subscriptions: Arc<Gauge>,
+    pub(crate) topics_left_out: Arc<Gauge>,
     rows: Arc<Gauge>,
     table_bytes: Arc<Gauge>,
     ring_bytes: Arc<Gauge>,
@@ -59,10 +64,12 @@ struct Watchers {
 pub(crate) struct State {
     pub(crate) channel: Channel,
     pub(crate) phase: Phase,
+    /// Why the channel began anew the last time.
+    pub(crate) restarted: Lapse,
     /// By filter.
     watchers: Vec<Watchers>,
     /// Those that wait until the room is live, or has read further.
-    waiting: Vec<Seat>,
+    waiting: Waiters,
     clients: usize,
 }
 
@@ -74,7 +81,10 @@ pub(crate) struct Room {
     filter_max_bytes: usize,
     /// Rung by the first subscriber: streams are read from then on.
     pub(crate) wanted: Notify,
+    pub(crate) history: History,
     state: Mutex<State>,
+    /// The topics that the reader found.
+    topics: Mutex<Vec<Arc<str>>>,
 }
 
 impl fmt::Debug for Room {
@@ -89,8 +99,9 @@ impl Room {
         let state = State {
             channel: Channel::new(options),
             phase: Phase::Warming,
+            restarted: Lapse::Epoch,
             watchers: Vec::new(),
-            waiting: Vec::new(),
+            waiting: Waiters::default(),
             clients: 0,
         };
         Self {
@@ -98,7 +109,9 @@ impl Room {
             outbox_max_bytes: limits.outbox_max_bytes as u64,
             filter_max_bytes: limits.filter_max_bytes,
             wanted: Notify::new(),
+            history: History::default(),
             state: Mutex::new(state),
+            topics: Mutex::default(),
             spec,
         }
     }
@@ -107,12 +120,23 @@ impl Room {
         self.state.lock()
     }
 
-    /// Says what is read from where, before the first change.
-    pub(crate) fn begin(&self, epoch: u64, partitions: impl IntoIterator<Item = (i32, i64)>) {
+    /// Says which topics are there to be read.
+    pub(crate) fn found(&self, topics: Vec<Arc<str>>) {
+        *self.topics.lock() = topics;
+    }
+
+    /// Returns the topics that are there to be read.
+    pub(crate) fn topics(&self) -> Vec<Arc<str>> {
+        self.topics.lock().clone()
+    }
+
+    /// Says which partitions of a topic are read from where, before their first change, and returns their places.
+    pub(crate) fn begin(&self, epoch: u64, partitions: impl IntoIterator<Item = (i32, i64)>) -> Vec<i32> {
         let mut state = self.state.lock();
-        state.channel.begin(epoch, partitions);
+        let places = state.channel.begin(epoch, partitions);
         let nothing_changed = state.channel.commit();
         debug_assert!(nothing_changed.is_empty());
+        places
     }
 
     /// Applies changes as one commit and tells their watchers.
@@ -123,7 +147,7 @@ impl Room {
         let filters = state.channel.commit();
         state.seats(&filters, Tick::Now, &mut seats);
         if state.channel.is_live() {
-            seats.append(&mut state.waiting);
+            seats.append(&mut state.waiting.take());
         }
         if let Err(full) = result {
             let message = format!("channel {} is refused: {full}", self.spec.name);
@@ -142,9 +166,22 @@ impl Room {
             state.phase = Phase::Live;
         }
         state.channel.go_live();
-        let seats = std::mem::take(&mut state.waiting);
+        // After a restart its watchers are there already.
+        let seats = state.everybody();
         drop(state);
         seats.iter().for_each(Seat::ring);
+    }
+
+    /// Forgets everything that was read; clients begin anew when the room is live again.
+    pub(crate) fn restart(&self, why: Lapse) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Refused(_)) {
+            return;
+        }
+        state.phase = Phase::Warming;
+        state.restarted = why;
+        state.channel.restart();
+        self.history.clear();
     }
 
     /// Closes the room for good.
@@ -235,8 +272,8 @@ impl State {
     }
 
     /// Rings this bell when the room has read further, or is live, or refused.
-    pub(crate) fn wait(&mut self, seat: Seat) {
-        self.waiting.push(seat);
+    pub(crate) fn wait(&mut self, seat: &Seat) {
+        self.waiting.add(seat);
     }
 
     fn seats(&self, filters: &[FilterId], tick: Tick, seats: &mut Vec<Seat>) {
@@ -248,7 +285,7 @@ impl State {
     }
 
     fn everybody(&mut self) -> Vec<Seat> {
-        let mut seats = std::mem::take(&mut self.waiting);
+        let mut seats = self.waiting.take();
         let all = self.watchers.iter().flat_map(|of| of.places.iter().flatten());
         seats.extend(all.map(|(_, seat)| seat.clone()));
         seats
@@ -256,6 +293,11 @@ impl State {
 }
 
 impl Counters {
+    /// Counts a position that was not taken up.
+    pub(crate) fn unrecovered(&self, why: Lapse) {
+        self.unrecovered[why as usize].add(1);
+    }
+
     fn new(stats: &Stats, name: &Arc<str>) -> Self {
         let counter = |what| stats.counter(("channel", name.clone(), None), what, "");
         let gauge = |what| stats.gauge(("channel", name.clone(), None), what);
@@ -266,8 +308,12 @@ impl Counters {
             overruns: counter("overruns"),
             resets: counter("resets"),
             gaps: counter("gaps"),
+            recovered: counter("recovered"),
+            unrecovered: Lapse::ALL
+                .map(|why| stats.counter(("channel", name.clone(), None), "unrecovered", why.name())),
             bad: stats.counter(("channel", name.clone(), None), "bad", "unreadable"),
             subscriptions: gauge("subscriptions"),
+            topics_left_out: gauge("topics_left_out"),
             rows: gauge("rows"),
             table_bytes: gauge("table_bytes"),
             ring_bytes: gauge("ring_bytes"),
@@ -292,6 +338,7 @@ fn options(spec: &ChannelSpec, limits: &Limits) -> ChannelOptions {
         key_names: spec.key_names.clone(),
         is_table: is_table(spec),
         windowed: spec.windowed,
+        has_topics: reader::topics(&spec.source).is_some_and(|topics| topics.one().is_none()),
         keep_rows: match &spec.source {
             Source::Stream { spec } => spec.keep,
             _ => 0,

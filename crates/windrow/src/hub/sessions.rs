@@ -136,6 +136,10 @@ impl Sessions {
         state.free.len() == state.bells.len()
     }
 
+    pub(super) fn connected(&self, listener: &str) -> usize {
+        self.state.lock().by_listener.get(listener).map_or(0, |entry| entry.0)
+    }
+
     /// Takes the listeners whose number of clients changed.
     pub(super) fn take_changed(&self) -> Vec<(Arc<str>, usize)> {
         let mut state = self.state.lock();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use windrow_core::{
     plan::{Shape, StreamPlan},
     position::stable_hash,
-    spec::{Format, StreamSpec},
+    spec::{Format, KEY_PREFIX, StreamSpec},
     value::ColumnType,
 };
 
@@ -126,16 +126,37 @@ impl ChannelSpec {
         let spec = &plan.spec;
         let mut columns: Vec<(Arc<str>, Option<ColumnType>)> =
             STREAM_COLUMNS.iter().map(|(n, t)| ((*n).into(), Some(*t))).collect();
-        if spec.format == Format::Text {
-            columns.push(("_value".into(), Some(ColumnType::Text)));
+        let of_schema = spec.format.columns();
+        let has_members = spec.format.is_open() || spec.format == Format::Csv || !of_schema.is_empty();
+        if !has_members {
+            columns.push(("_value".into(), spec.format.whole()));
+        }
+        if spec.key_format.has_schema() {
+            columns.retain(|(name, _)| **name != *"_key");
+            columns.push(("_key".into(), spec.key_format.whole()));
+            let inside = spec.key_format.columns().into_iter();
+            columns.extend(inside.map(|c| (format!("{KEY_PREFIX}{}", c.name).into(), c.ty)));
         }
         let declared = spec.columns.iter().map(|(n, t)| (n.clone(), Some(*t)));
+        let of_schema = of_schema.into_iter().map(|c| (c.name, c.ty));
         let planned = plan.columns.iter().map(|c| (c.name.clone(), c.ty));
         let latest = spec.latest_by.iter().map(|n| (n.clone(), None));
-        for column in declared.chain(planned).chain(latest) {
-            if column.0.as_ref() != "_headers" && columns.iter().all(|(n, _)| *n != column.0) {
+        // A key of JSON is text in rows, and `_value` is not in rows of members: their columns are for queries alone.
+        let in_rows = |name: &str| match name {
+            "_headers" => false,
+            "_value" => !has_members || spec.format.is_open(),
+            name => !name.starts_with(KEY_PREFIX) || !spec.key_format.is_json(),
+        };
+        for column in declared.chain(of_schema).chain(planned).chain(latest) {
+            if in_rows(&column.0) && columns.iter().all(|(n, _)| *n != column.0) {
                 columns.push(column);
             }
+        }
+        // In rows bytes are text, in base64; tagged ones are objects.
+        let tagged = spec.format.tags_bytes();
+        let of_bytes = if tagged { ColumnType::Json } else { ColumnType::Text };
+        for (_, ty) in columns.iter_mut().filter(|(_, ty)| *ty == Some(ColumnType::Bytes)) {
+            *ty = Some(of_bytes);
         }
         let key_names = match spec.latest_by.as_slice() {
             [] => STREAM_KEY.iter().map(|n| (*n).into()).collect(),
@@ -145,7 +166,9 @@ impl ChannelSpec {
             name: spec.name.clone(),
             kind: ChannelKind::Stream,
             source: Source::Stream { spec: spec.clone() },
-            fingerprint: stable_hash(spec.latest_by.iter().map(|name| name.as_bytes())),
+            fingerprint: stable_hash(
+                spec.latest_by.iter().chain(&spec.row_filter).map(|part| part.as_bytes()),
+            ),
             columns,
             key_names,
             windowed: false,

@@ -3,69 +3,22 @@
 //! **In** a request. **Out** messages, one at a time: pieces of a snapshot, then rows, in every dialect the same.
 //! **Invariant:** snapshot, then live, no gap, no double. A client that does not read makes nobody hold more than the message
 //! it was about to get; past the outbox bound a client of a table begins anew, one of a sequence drops or ends.
+//! **Before** this file: `request`.
 //! **Not here:** framing and sockets (the dialects), limits per connection (`session`).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use windrow_core::{
-    hub::{Pulled, Resumed, Rule, STEP_MAX_BYTES, SnapshotCursor, Tick, Watch},
+    hub::{Lapse, Pulled, Resumed, STEP_MAX_BYTES, SnapshotCursor, Watch},
     position::Position,
 };
 
 use super::{
-    Fault, POSITION_WAIT, READY_WAIT,
+    Fault, Source,
     bell::Seat,
     room::{Phase, Room, State},
 };
-
-/// Where a subscription begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StartFrom {
-    /// All rows, then live.
-    Snapshot,
-    /// Live alone.
-    Now,
-    /// After what the client has.
-    Position(Box<Position>),
-}
-
-impl StartFrom {
-    /// Reads what a client said; nothing said is a snapshot.
-    pub fn parse(text: Option<&str>) -> Result<Self, Fault> {
-        match text {
-            None | Some("snapshot") => Ok(StartFrom::Snapshot),
-            Some("now") => Ok(StartFrom::Now),
-            Some(text) => match Position::decode(text) {
-                Ok(position) => Ok(StartFrom::Position(Box::new(position))),
-                Err(e) => Err(Fault {
-                    hint: Some("from is \"snapshot\", \"now\" or an \"at\" as it was received".to_owned()),
-                    ..Fault::new("bad_position", e.to_string())
-                }),
-            },
-        }
-    }
-}
-
-/// What a client asked for, compiled.
-#[derive(Debug, Clone)]
-pub struct Request {
-    pub(super) room: Arc<Room>,
-    pub(super) rule: Option<Arc<dyn Rule>>,
-    /// Where to begin.
-    pub from: StartFrom,
-    /// How often.
-    pub tick: Tick,
-}
-
-/// What became of a request.
-#[derive(Debug)]
-pub enum Tried {
-    /// Subscribed.
-    Ready(Box<Subscription>),
-    /// Not yet: the seat's bell rings when it is worth trying again.
-    NotYet,
-}
 
 /// One message to a client, without its head and tail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +33,8 @@ pub enum Message {
         first: bool,
         /// Whether it is the first piece of a snapshot that replaces all the client has.
         reset: bool,
+        /// Why the client's position was not taken up, or no longer holds; on the first piece alone.
+        why: Option<Lapse>,
         /// Position.
         at: Option<Bytes>,
     },
@@ -104,27 +59,43 @@ pub enum Message {
 /// One client's subscription.
 #[derive(Debug)]
 pub struct Subscription {
-    room: Arc<Room>,
-    watch: Watch,
-    seat: Seat,
-    place: u32,
+    pub(super) room: Arc<Room>,
+    pub(super) watch: Watch,
+    pub(super) seat: Seat,
+    pub(super) place: u32,
     /// Whether a position was taken up again.
     pub recovered: bool,
-    snapshot: Option<Box<Reading>>,
+    /// Why it was not.
+    pub lapse: Option<Lapse>,
+    pub(super) snapshot: Option<Box<Reading>>,
+    /// What the client missed is read from the log again, from this position on.
+    pub(super) catching_up: Option<Box<Position>>,
+    /// Whose turn it is of the partitions that are read again.
+    pub(super) turn: usize,
     /// Fell behind past the outbox bound while its socket took nothing.
-    overrun: bool,
+    pub(super) overrun: bool,
     /// The last position told.
-    at: Option<Bytes>,
+    pub(super) at: Option<Bytes>,
 }
 
 #[derive(Debug)]
-struct Reading {
-    cursor: SnapshotCursor,
+pub(super) struct Reading {
+    pub(super) cursor: SnapshotCursor,
     /// Replaces what the client has.
-    reset: bool,
+    pub(super) reset: bool,
     /// The first piece was taken.
-    begun: bool,
-    at: Option<Bytes>,
+    pub(super) begun: bool,
+    pub(super) why: Option<Lapse>,
+    pub(super) at: Option<Bytes>,
+}
+
+/// How far a subscription is that reads the log again.
+enum CaughtUp {
+    /// The channel's own changes go on from here.
+    Yes,
+    /// It waits for the log.
+    NotYet,
+    Told(Message),
 }
 
 /// A piece of a snapshot for a caller that wants only so many rows.
@@ -133,88 +104,6 @@ pub(super) struct LimitedPiece {
     pub(super) count: usize,
     pub(super) more: bool,
     pub(super) at: Option<Bytes>,
-}
-
-impl Request {
-    pub(super) fn new(room: Arc<Room>, rule: Option<Arc<dyn Rule>>, from: StartFrom, tick: Tick) -> Self {
-        Self { room, rule, from, tick }
-    }
-
-    /// Returns how long it is worth trying.
-    pub fn patience(&self) -> Duration {
-        let is_live = matches!(self.room.lock().phase, Phase::Live);
-        if is_live { POSITION_WAIT } else { READY_WAIT }
-    }
-
-    /// Tries to subscribe; the seat's bell is rung whenever there is news.
-    ///
-    /// - **Shape:** with `give_up`, a position that this node has not reached is not waited for any longer.
-    pub fn attempt(&self, seat: Seat, give_up: bool) -> Result<Tried, Fault> {
-        let mut state = self.room.lock();
-        match &state.phase {
-            Phase::Refused(fault) => return Err(fault.clone()),
-            Phase::Warming if give_up => {
-                let name = &self.room.spec.name;
-                return Err(Fault::new("not_ready", format!("channel {name} is still being read")));
-            }
-            Phase::Warming => {
-                self.room.wanted.notify_one();
-                state.wait(seat);
-                return Ok(Tried::NotYet);
-            }
-            Phase::Live => {}
-        }
-        let mut watch = watch(&mut state, self.rule.clone(), self.tick)?;
-        let mut recovered = false;
-        let mut snapshot = None;
-        let mut at = None;
-        let resumed = match &self.from {
-            StartFrom::Position(position) => state.channel.resume(&mut watch, position),
-            _ => Resumed::No,
-        };
-        match (&self.from, resumed) {
-            (StartFrom::Position(_), Resumed::Ahead) if !give_up => {
-                state.channel.unwatch(&watch);
-                state.wait(seat);
-                return Ok(Tried::NotYet);
-            }
-            (StartFrom::Position(position), Resumed::Yes) => {
-                recovered = true;
-                at = position.encode().map(Bytes::from);
-            }
-            (StartFrom::Now, _) => at = state.channel.idle_position(&mut watch),
-            _ => {
-                let (cursor, at) = state.channel.snapshot(&mut watch);
-                snapshot = Some(Box::new(Reading { cursor, reset: false, begun: false, at }));
-            }
-        }
-        let place = state.sit(&watch, seat.clone());
-        drop(state);
-        let room = self.room.clone();
-        let overrun = false;
-        Ok(Tried::Ready(Box::new(Subscription {
-            room,
-            watch,
-            seat,
-            place,
-            recovered,
-            snapshot,
-            overrun,
-            at,
-        })))
-    }
-
-    /// Returns the names of the key columns.
-    pub fn key_names(&self) -> &[Arc<str>] {
-        &self.room.spec.key_names
-    }
-}
-
-fn watch(state: &mut State, rule: Option<Arc<dyn Rule>>, tick: Tick) -> Result<Watch, Fault> {
-    state.channel.watch(rule, tick).map_err(|e| Fault {
-        hint: Some("a filter with an equality, like id = 'a', does not count".to_owned()),
-        ..Fault::new("too_many_filters", e.to_string())
-    })
 }
 
 impl Subscription {
@@ -248,8 +137,11 @@ impl Subscription {
     fn take(&mut self, now: bool) -> Option<Message> {
         let room = self.room.clone();
         let mut state = room.lock();
-        if let Phase::Refused(fault) = &state.phase {
-            return Some(Message::End(fault.clone()));
+        match &state.phase {
+            Phase::Refused(fault) => return Some(Message::End(fault.clone())),
+            // The channel begins anew: it rings when there is something to tell.
+            Phase::Warming => return None,
+            Phase::Live => {}
         }
         let overrun = std::mem::take(&mut self.overrun);
         if let Some(message) = if overrun { self.behind(&mut state) } else { None } {
@@ -266,9 +158,17 @@ impl Subscription {
                         return None;
                     }
                     Ok(piece) => return Some(self.piece(piece.rows, piece.more)),
-                    Err(_) => self.reset(&mut state),
+                    Err(_) => {
+                        let why = reading.why;
+                        self.reset(&mut state, why);
+                    }
                 }
                 continue;
+            }
+            match self.catch_up(&mut state) {
+                CaughtUp::Yes => {}
+                CaughtUp::NotYet => return None,
+                CaughtUp::Told(message) => return Some(message),
             }
             let pulled = match now {
                 true => state.channel.pull_now(&mut self.watch),
@@ -284,14 +184,90 @@ impl Subscription {
                     if !step.members.is_empty() {
                         return Some(Message::Rows { members: step.members.clone(), at: self.at.clone() });
                     }
+                    if self.watch.is_resuming() {
+                        // Nothing matched for a long stretch: let others have the channel, and come back.
+                        self.seat.ring();
+                        return None;
+                    }
+                }
+                Pulled::Restarted => {
+                    let why = state.restarted;
+                    self.reset(&mut state, Some(why));
+                    if let Some((cursor, position)) = state.channel.begin_anew(&mut self.watch) {
+                        let at = position.encode().map(Bytes::from);
+                        let why = Some(why);
+                        self.snapshot =
+                            Some(Box::new(Reading { cursor, reset: true, begun: false, why, at }));
+                        self.catching_up = Some(Box::new(position));
+                    }
                 }
                 Pulled::Lost => {
+                    if self.go_back() {
+                        continue;
+                    }
                     if let Some(message) = self.behind(&mut state) {
                         return Some(message);
                     }
                 }
             }
         }
+    }
+
+    /// Where the ring has passed a client that may not miss anything, goes back to the log for it, if there is one.
+    fn go_back(&mut self) -> bool {
+        let spec = &self.room.spec;
+        if self.room.is_table() || spec.may_drop || matches!(spec.source, Source::Local) {
+            return false;
+        }
+        self.catching_up = self.told_up_to();
+        self.catching_up.is_some()
+    }
+
+    fn told_up_to(&self) -> Option<Box<Position>> {
+        let at = self.at.as_deref().and_then(|at| std::str::from_utf8(at).ok());
+        at.and_then(|at| Position::decode(at).ok()).map(Box::new)
+    }
+
+    /// Tells the next part of what is read from the log again, until the ring takes over.
+    fn catch_up(&mut self, state: &mut State) -> CaughtUp {
+        if !state.channel.is_of_this_life(&self.watch) {
+            // The position is of what the channel was before.
+            self.catching_up = None;
+        }
+        let Some(position) = &mut self.catching_up else { return CaughtUp::Yes };
+        // A topic that left meanwhile has nothing more to tell.
+        state.channel.forget_unknown(position);
+        let lapse = match state.channel.resume(&mut self.watch, position) {
+            Resumed::Yes => {
+                self.catching_up = None;
+                return CaughtUp::Yes;
+            }
+            Resumed::Log(places) => {
+                let place = places[self.turn % places.len()];
+                let Some(chunk) = self.room.history.chunk(place, &self.seat) else { return CaughtUp::NotYet };
+                self.turn += 1;
+                if !chunk.is_gap {
+                    let next = (place.0, chunk.next);
+                    let told = state.channel.replay(&self.watch, position, next, &chunk.rows);
+                    self.at = told.at.or(self.at.take());
+                    if told.members.is_empty() {
+                        self.seat.ring();
+                        return CaughtUp::NotYet;
+                    }
+                    return CaughtUp::Told(Message::Rows { members: told.members, at: self.at.clone() });
+                }
+                Lapse::History
+            }
+            Resumed::Ahead(_) => {
+                // The chunk was read before the channel's own reader came there.
+                state.wait(&self.seat);
+                return CaughtUp::NotYet;
+            }
+            // The channel began anew, or its topic lost what was to be read.
+            Resumed::No(lapse) => lapse,
+        };
+        self.reset(state, Some(lapse));
+        CaughtUp::NotYet
     }
 
     /// Reads a piece of at most so many rows; `None` = nothing matched for a long stretch, come again.
@@ -317,21 +293,29 @@ impl Subscription {
 
     fn piece(&mut self, rows: Bytes, more: bool) -> Message {
         let Some(reading) = &mut self.snapshot else {
-            return Message::Snapshot { rows, more, first: true, reset: false, at: self.at.clone() };
+            return Message::Snapshot {
+                rows,
+                more,
+                first: true,
+                reset: false,
+                why: None,
+                at: self.at.clone(),
+            };
         };
         let (first, reset) = (!reading.begun, reading.reset && !reading.begun);
         reading.begun = true;
+        let why = if first { reading.why } else { None };
         if !more {
             self.at = reading.at.take();
             self.snapshot = None;
         }
-        Message::Snapshot { rows, more, first, reset, at: if more { None } else { self.at.clone() } }
+        Message::Snapshot { rows, more, first, reset, why, at: if more { None } else { self.at.clone() } }
     }
 
     /// What a client gets that fell too far behind: a snapshot (then `None`: go on), a count, or the end.
     fn behind(&mut self, state: &mut State) -> Option<Message> {
         if self.room.is_table() {
-            self.reset(state);
+            self.reset(state, None);
             return None;
         }
         if !self.room.spec.may_drop {
@@ -344,14 +328,25 @@ impl Subscription {
         Some(Message::Dropped { count, at: self.at.clone() })
     }
 
-    fn reset(&mut self, state: &mut State) {
+    fn reset(&mut self, state: &mut State, why: Option<Lapse>) {
         self.room.counters.resets.add(1);
+        self.catching_up = None;
+        if self.watch.is_each() {
+            let (missed, _) = state.channel.skip(&mut self.watch);
+            self.room.counters.dropped.add(missed);
+            tracing::warn!(channel = %self.room.spec.name, missed, "a client fell behind and begins anew");
+        }
         let (cursor, at) = state.channel.snapshot(&mut self.watch);
-        self.snapshot = Some(Box::new(Reading { cursor, reset: true, begun: false, at }));
+        self.snapshot = Some(Box::new(Reading { cursor, reset: true, begun: false, why, at }));
+        self.seat.ring();
     }
 
     /// Tells whether more waits for the client than its outbox bound.
     pub fn is_past_bound(&self) -> bool {
+        // What is read again waits in the log.
+        if self.catching_up.is_some() {
+            return false;
+        }
         self.room.lock().channel.waiting_bytes(&self.watch) > self.room.outbox_max_bytes
     }
 
@@ -371,7 +366,7 @@ impl Subscription {
 
     /// Returns the position when nothing waits, for clients that heard nothing for long.
     pub fn position(&mut self) -> Option<Bytes> {
-        if self.snapshot.is_some() {
+        if self.snapshot.is_some() || self.catching_up.is_some() {
             return None;
         }
         let at = self.room.lock().channel.idle_position(&mut self.watch)?;
@@ -386,6 +381,19 @@ impl Subscription {
         let rule = self.room.compile(filter)?;
         let room = self.room.clone();
         let mut state = room.lock();
+        if !matches!(state.phase, Phase::Live) {
+            let rule = format!("channel {} is being read anew", room.spec.name);
+            return Err(Fault::new("not_ready", rule));
+        }
+        if !room.is_table() && self.snapshot.is_none() && !state.channel.is_up_to_date(&self.watch) {
+            // What waits is told from here on, as the new filter has it.
+            let Some(position) = self.catching_up.take().or_else(|| self.told_up_to()) else {
+                let rule =
+                    format!("more waits for this client of channel {} than one answer takes", room.spec.name);
+                return Err(Fault::new("not_ready", rule));
+            };
+            self.catching_up = Some(position);
+        }
         let before = self.watch.filter;
         let told = match state.channel.refilter(&mut self.watch, rule) {
             Ok(told) => told,
@@ -394,8 +402,12 @@ impl Subscription {
         state.stand_up(before, self.place);
         self.place = state.sit(&self.watch, self.seat.clone());
         if self.snapshot.is_some() || (told.members.is_none() && room.is_table()) {
-            self.reset(&mut state);
+            self.reset(&mut state, None);
             return Ok((None, None));
+        }
+        if let Some(position) = &mut self.catching_up {
+            self.at = state.channel.requestion(&self.watch, position);
+            return Ok((told.members, self.at.clone()));
         }
         self.at = told.at;
         Ok((told.members, self.at.clone()))

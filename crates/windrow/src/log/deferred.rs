@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::{
-    Ends, Group, GroupOptions, Log, LogError, Reader, ReaderOptions, Result, TopicInfo, TopicSpec, Tp,
-    Writer, WriterOptions,
+    Ends, Group, GroupOptions, Log, LogError, Reader, ReaderOptions, Result, Roster, TopicInfo, TopicSpec,
+    Tp, Writer, WriterOptions,
 };
 use crate::stats::Stats;
 
@@ -98,6 +98,24 @@ impl Log for Deferred {
     }
     async fn delete_records(&self, tp: &Tp, offset: i64) -> Result<()> {
         self.get().await?.delete_records(tp, offset).await
+    }
+    async fn delete_topic(&self, name: &str) -> Result<bool> {
+        self.get().await?.delete_topic(name).await
+    }
+    async fn add_partitions(&self, name: &str, partitions: i32) -> Result<bool> {
+        self.get().await?.add_partitions(name, partitions).await
+    }
+    async fn record_max_bytes(&self, name: &str) -> Result<usize> {
+        self.get().await?.record_max_bytes(name).await
+    }
+    async fn tombstones_kept(&self, name: &str) -> Result<Option<Duration>> {
+        self.get().await?.tombstones_kept(name).await
+    }
+    async fn forgets(&self, name: &str) -> Result<Option<String>> {
+        self.get().await?.forgets(name).await
+    }
+    async fn roster(&self, group: &str) -> Result<Roster> {
+        self.get().await?.roster(group).await
     }
     async fn group(&self, options: GroupOptions) -> Result<Box<dyn Group>> {
         self.get().await?.group(options).await

@@ -4,7 +4,9 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | `store` | the database on disk and its keys |
+//! | `store` | what is kept under which key |
+//! | `database` | the files, opened anew after a failed write |
+//! | `journal` | whether what is on disk is whole |
 //! | `topics` | names, settings, marks |
 //! | `writer` → `commit` | a transaction, gathered, then durable |
 //! | `reader` | batches out, waiting |
@@ -42,14 +44,16 @@ use self::{
     writer::EmbeddedWriter,
 };
 use super::{
-    Ends, Group, GroupOptions, Log, LogError, Reader, ReaderOptions, Result, TopicInfo, TopicSpec, Tp,
-    Writer, WriterOptions,
+    Ends, Group, GroupOptions, Log, LogError, Reader, ReaderOptions, Result, Roster, Topic, TopicInfo,
+    TopicSpec, Tp, Writer, WriterOptions,
 };
 use crate::config;
 
 mod commit;
 mod compact;
+mod database;
 mod groups;
+mod journal;
 mod member;
 mod reader;
 mod retain;
@@ -122,6 +126,11 @@ impl EmbeddedLog {
             spawn("windrow-retain", move || retain_each_minute(&retaining, &wake))?,
         ];
         Ok(Arc::new(Self { state, requests, retain, threads }))
+    }
+
+    /// Why it takes no records now, or `None` while it does.
+    pub fn health(&self) -> watch::Receiver<Option<String>> {
+        self.state.store.database.health()
     }
 
     /// Appends a batch as it is, compressed or not; returns its first offset. For imports: no transaction, no fencing.
@@ -212,6 +221,50 @@ impl Log for EmbeddedLog {
         self.blocking(move |state| retain::delete_below(state, &partition, offset)).await
     }
 
+    async fn delete_topic(&self, name: &str) -> Result<bool> {
+        let topic: Topic = name.into();
+        self.blocking(move |state| {
+            let Some(found) = state.topics.get(&topic) else { return Ok(false) };
+            retain::delete_topic(state, &found)?;
+            state.groups.topic(topic, 0, Instant::now());
+            // Readers that wait look again and find it gone.
+            state.commits.send_modify(|n| *n += 1);
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn add_partitions(&self, name: &str, partitions: i32) -> Result<bool> {
+        let name = name.to_owned();
+        self.blocking(move |state| {
+            let grown = state.topics.grow(&name, partitions, &state.store)?;
+            if let Some(topic) = &grown {
+                state.groups.topic(topic.clone(), partitions, Instant::now());
+            }
+            Ok(grown.is_some())
+        })
+        .await
+    }
+
+    async fn record_max_bytes(&self, _name: &str) -> Result<usize> {
+        Ok(writer::RECORD_MAX_BYTES)
+    }
+
+    async fn forgets(&self, name: &str) -> Result<Option<String>> {
+        let topic = self.state.topics.get(name).ok_or_else(|| LogError::UnknownTopic(name.into()))?;
+        let found = [
+            topic.meta.compact.then(|| "cleanup.policy=compact".to_owned()),
+            topic.meta.retention_ms.map(|most| format!("retention.ms={most}")),
+            topic.meta.retention_bytes.map(|most| format!("retention.bytes={most}")),
+        ];
+        let found: Vec<String> = found.into_iter().flatten().collect();
+        Ok((!found.is_empty()).then(|| found.join(", ")))
+    }
+
+    async fn roster(&self, group: &str) -> Result<Roster> {
+        Ok(self.state.groups.roster(group))
+    }
+
     async fn group(&self, options: GroupOptions) -> Result<Box<dyn Group>> {
         Ok(Box::new(EmbeddedGroup::join(self.state.clone(), options)))
     }
@@ -241,6 +294,7 @@ impl Log for EmbeddedLog {
 impl Drop for EmbeddedLog {
     fn drop(&mut self) {
         self.state.closing.store(true, SeqCst);
+        self.state.store.database.close();
         let _ = self.requests.send(Request::Stop);
         let _ = self.retain.send(());
         for thread in self.threads.drain(..) {

@@ -2,34 +2,50 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `wire`, `cluster` | one connection; which broker answers what |
+//! | `security` | TLS, SASL and tokens, from one set of properties for both |
+//! | `address`, `access`, `wire`, `cluster` | names of brokers; how to enter; one connection; which broker answers what |
 //! | `admin` | topics, ends, committed offsets, purges |
+//! | `settings` | limits, growth and end of topics, who is in a group |
 //! | `fetcher` | records, read_committed, without copies |
 //! | `group` | membership: librdkafka joins, its own fetching stays paused |
 //! | `writer` | transactions: records and offsets together |
 //! | `trouble` | what error codes mean |
 //!
 //! **Invariant:** no call blocks a runtime thread; every wait has a bound; a cluster that is away is an error to retry, never a hang.
-//! **Not here:** TLS and SASL in the fetcher (PLAINTEXT so far).
+//! Whatever a property says about entering a cluster holds for both halves, or is refused.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaConfRes};
 
-use self::cluster::Cluster;
+pub(crate) use self::address::address;
+use self::{
+    access::Access,
+    cluster::Cluster,
+    security::{Entry, Mistake, token::Giver},
+};
 use crate::log::{
-    Ends, Group, GroupOptions, Log, LogError, Reader, ReaderOptions, Result, TopicInfo, TopicSpec, Tp,
-    Writer, WriterOptions,
+    Ends, Group, GroupOptions, Log, LogError, Reader, ReaderOptions, Result, Roster, TopicInfo, TopicSpec,
+    Tp, Writer, WriterOptions,
 };
 
+mod access;
+mod address;
 mod admin;
 mod cluster;
 mod fetcher;
 mod group;
+mod security;
+mod settings;
 mod trouble;
 mod wire;
 mod writer;
+
+/// librdkafka's own `message.max.bytes`.
+const CLIENT_MAX_BYTES: usize = 1_000_000;
+/// A batch with one record: its head, and the lengths, deltas and counts around key, value and headers, rounded up.
+const BATCH_HEAD_BYTES: usize = 128;
 
 /// Properties that carry Windrow's guarantees: another value would break them without a sign.
 const OURS: &[&str] = &[
@@ -45,8 +61,44 @@ const OURS: &[&str] = &[
     "transactional.id",
     "acks",
     "request.required.acks",
+    "isolation.level",
     "delivery.report.only.error",
 ];
+
+/// Finds every mistake in properties, without a connection and without reading a file.
+pub(crate) fn mistakes(properties: &BTreeMap<String, String>) -> Vec<Mistake> {
+    let mut mistakes = security::mistakes(properties);
+    for (name, value) in properties {
+        let known = mistakes.iter().any(|mistake| mistake.property == *name);
+        if OURS.contains(&name.as_str()) {
+            let hint = "Windrow sets it itself, by `app`, `bootstrap_servers`, `delivery` and `instance_id`";
+            mistakes.push(Mistake::new(name, format!("property `{name}` cannot be set"), Some(hint)));
+        } else if !known && !Entry::is_ours(name) {
+            mistakes.extend(refused_by_librdkafka(name, value));
+        }
+    }
+    mistakes
+}
+
+/// Says in a few words how a cluster is entered: `SASL_SSL with SCRAM-SHA-512`.
+pub(crate) fn entrance(properties: &BTreeMap<String, String>) -> String {
+    security::words(properties)
+}
+
+/// Asks the library itself; what it says is not passed on, since that holds the value.
+fn refused_by_librdkafka(name: &str, value: &str) -> Option<Mistake> {
+    let error = ClientConfig::new().set(name, value).create_native_config().err()?;
+    let rule = match error {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
+            "librdkafka has no such property"
+        }
+        _ => "librdkafka does not take this value",
+    };
+    Some(Mistake::new(name, format!("property `{name}`: {rule}"), None))
+}
+
+/// Longest pause of librdkafka before it knocks at a broker again; its own default is 10 s.
+const RECONNECT_MAX_MS: &str = "1000";
 
 /// A Kafka cluster as a log.
 pub struct KafkaLog {
@@ -58,30 +110,40 @@ impl KafkaLog {
     /// Connects to a cluster.
     ///
     /// - **Shape:** `bootstrap` holds `host:port`, also comma-separated; `kafka://` in front is tolerated; the port defaults to
-    ///   9092. `properties` are librdkafka's.
+    ///   9092. `properties` are librdkafka's; those of TLS and SASL drive both halves.
     /// - **Errors:** `Retry` within a few seconds when no broker answers; `Fatal` for a property that is unknown or not open.
     pub async fn connect(bootstrap: &[String], properties: &BTreeMap<String, String>) -> Result<Arc<Self>> {
-        let cluster = Cluster::new(bootstrap)?;
+        let mistakes: Vec<String> = mistakes(properties).iter().map(ToString::to_string).collect();
+        if !mistakes.is_empty() {
+            return Err(LogError::Fatal(format!("log.properties: {}", mistakes.join("; "))));
+        }
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", cluster.bootstrap()).set("client.id", "windrow");
+        config.set("client.id", "windrow");
         // A commit is a handful of small requests: none may wait for the acknowledgement of the one before it.
         config.set("socket.nagle.disable", "true");
         for (name, value) in properties {
-            if OURS.contains(&name.as_str()) {
-                return Err(LogError::Fatal(format!(
-                    "log.properties: {name} is set by Windrow and not open"
-                )));
+            if !Entry::is_ours(name) {
+                config.set(name, value);
             }
-            if name == "security.protocol" && !value.eq_ignore_ascii_case("plaintext") {
-                return Err(LogError::Fatal(format!(
-                    "log.properties: security.protocol {value} is not supported yet, only PLAINTEXT"
-                )));
-            }
-            config.set(name, value);
         }
+        let entry = Entry::prepare(properties).await?;
+        entry.tell(&mut config);
+        let named = |name: &str| config.get(name).unwrap_or_default();
+        let access = Access::new(entry, named("client.id"), named("client.rack"));
+        let cluster = Cluster::new(bootstrap, access)?;
+        config.set("bootstrap.servers", cluster.bootstrap());
+        // A broker that restarts is back within seconds, and a commit in flight holds its partitions until it is reached again.
+        set_default(&mut config, &["reconnect.backoff.max.ms"], RECONNECT_MAX_MS);
         config.create_native_config().map_err(|error| LogError::Fatal(format!("log.properties: {error}")))?;
         cluster.metadata(Some(&[])).await?;
         Ok(Arc::new(Self { cluster: Arc::new(cluster), config }))
+    }
+}
+
+impl KafkaLog {
+    /// Gives tokens to one client of librdkafka.
+    fn giver(&self) -> Giver {
+        Giver::new(self.cluster.access().entry.tokens())
     }
 }
 
@@ -127,6 +189,33 @@ impl Log for KafkaLog {
         admin::delete_records(&self.cluster, tp, offset).await
     }
 
+    async fn delete_topic(&self, name: &str) -> Result<bool> {
+        settings::delete_topic(&self.cluster, name).await
+    }
+
+    async fn add_partitions(&self, name: &str, partitions: i32) -> Result<bool> {
+        settings::add_partitions(&self.cluster, name, partitions).await
+    }
+
+    async fn record_max_bytes(&self, name: &str) -> Result<usize> {
+        let of_topic = settings::batch_max_bytes(&self.cluster, name).await?;
+        let of_client = self.config.get("message.max.bytes").and_then(|text| text.parse().ok());
+        Ok(of_topic.min(of_client.unwrap_or(CLIENT_MAX_BYTES)).saturating_sub(BATCH_HEAD_BYTES))
+    }
+
+    async fn tombstones_kept(&self, name: &str) -> Result<Option<Duration>> {
+        let kept_ms = settings::of_topic(&self.cluster, name, admin::TOMBSTONES).await?;
+        Ok(kept_ms.and_then(|text| text.parse().ok()).map(Duration::from_millis))
+    }
+
+    async fn forgets(&self, name: &str) -> Result<Option<String>> {
+        settings::forgets(&self.cluster, name).await
+    }
+
+    async fn roster(&self, group: &str) -> Result<Roster> {
+        settings::roster(&self.cluster, group).await
+    }
+
     async fn group(&self, options: GroupOptions) -> Result<Box<dyn Group>> {
         Ok(Box::new(group::Member::join(self.cluster.clone(), &self.config, options)?))
     }
@@ -136,6 +225,6 @@ impl Log for KafkaLog {
     }
 
     async fn writer(&self, options: WriterOptions) -> Result<Box<dyn Writer>> {
-        Ok(Box::new(writer::KafkaWriter::open(&self.config, options).await?))
+        Ok(Box::new(writer::KafkaWriter::open(&self.config, self.giver(), options).await?))
     }
 }

@@ -1,9 +1,9 @@
 //! Lines: a body becomes records and rejections.
 //!
-//! **In** NDJSON, or one JSON array (a body whose first character is `[`), or plain lines for a stream of text.
+//! **In** NDJSON, or one JSON array (a body whose first character is `[`), or plain lines for streams of text, bytes and CSV.
 //! **Out** records in the order of the body, their bytes shared with it; refused lines by number (elements of an array count
 //! like lines), from 1.
-//! **Invariant:** what is accepted decodes: JSON streams take objects only. Empty lines are no records and no mistakes.
+//! **Invariant:** what is accepted decodes: JSON streams take objects only, CSV streams as many fields as they have columns. Empty lines are no records and no mistakes.
 
 use std::{borrow::Cow, fmt};
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use windrow_core::{
+    decode::write_members,
     spec::{Format, StreamSpec},
     value::Datum,
 };
@@ -51,9 +52,10 @@ pub(super) fn split(
         None => spec.keyed_by.iter().map(|c| &**c).collect(),
     };
     // A text stream has no columns; its key would be the whole line.
-    let keyed = if spec.format == Format::Json { keyed } else { Vec::new() };
+    let has_columns = matches!(spec.format, Format::Json | Format::Csv);
+    let keyed = if has_columns { keyed } else { Vec::new() };
     let mut splitter = Splitter {
-        format: spec.format,
+        spec,
         keyed,
         key_is_needed: !spec.keyed_by.is_empty(),
         record_max_bytes,
@@ -73,7 +75,7 @@ pub(super) fn split(
 }
 
 struct Splitter<'a> {
-    format: Format,
+    spec: &'a StreamSpec,
     keyed: Vec<&'a str>,
     key_is_needed: bool,
     record_max_bytes: usize,
@@ -91,7 +93,7 @@ impl<'a> Splitter<'a> {
         };
         for (index, element) in elements.iter().enumerate() {
             let text = element.get();
-            if self.format == Format::Text && text.starts_with('"') {
+            if self.spec.format != Format::Json && text.starts_with('"') {
                 match serde_json::from_str::<String>(text) {
                     Ok(text) => self.value(index + 1, Bytes::from(text)),
                     Err(error) => self.reject(index + 1, format!("not a JSON string: {error}")),
@@ -126,11 +128,24 @@ impl<'a> Splitter<'a> {
 
     /// Checks the value, and reads the key out of it.
     fn key(&self, value: &[u8]) -> Result<Option<Bytes>, String> {
-        let text =
-            std::str::from_utf8(value).map_err(|e| format!("not UTF-8 at byte {}", e.valid_up_to() + 1))?;
-        if self.format == Format::Text {
+        if self.spec.format == Format::Bytes {
             return Ok(None);
         }
+        let text =
+            std::str::from_utf8(value).map_err(|e| format!("not UTF-8 at byte {}", e.valid_up_to() + 1))?;
+        if self.spec.format == Format::Text {
+            return Ok(None);
+        }
+        let mut row = Vec::new();
+        let text = if self.spec.format == Format::Csv {
+            write_members(self.spec, value, &mut row).map_err(|bad| bad.to_string())?;
+            // Members begin with a comma; a stream of CSV has at least one.
+            row[0] = b'{';
+            row.push(b'}');
+            std::str::from_utf8(&row).map_err(|e| e.to_string())?
+        } else {
+            text
+        };
         let mut json = serde_json::Deserializer::from_str(text);
         let found = Members(&self.keyed)
             .deserialize(&mut json)
@@ -317,6 +332,50 @@ mod tests {
             null -> a
             b
             null -> 3
+        "#]],
+        );
+    }
+
+    #[test]
+    fn lines_of_csv_are_checked_and_give_their_key() {
+        check(
+            "format = \"csv\"\nkeyed_by = \"n\"\ncolumns = { id = \"text\", n = \"bigint\" }",
+            None,
+            b"a,1\n\"b,c\",2.0\r\na\n\"a,1\n,\nx,y\n\xff,1\n[\n",
+            expect![[r#"
+                1 -> a,1
+                2 -> "b,c",2.0
+                3: the record of CSV has more or fewer fields than the stream has columns
+                4: the value is not one record of CSV
+                5: the key column `n` is missing
+                6: the key column `n` is missing
+                7: not UTF-8 at byte 1
+                8: the record of CSV has more or fewer fields than the stream has columns
+            "#]],
+        );
+        check(
+            "format = \"csv\"\ncolumns = { id = \"text\", n = \"bigint\" }",
+            Some("id"),
+            b"[\"a,1\", \"\\\"x\\ny\\\",2\", 3]",
+            expect![[r#"
+                a -> a,1
+                x
+                y -> "x
+                y",2
+                3: the record of CSV has more or fewer fields than the stream has columns
+            "#]],
+        );
+    }
+
+    #[test]
+    fn streams_of_bytes_take_any_line() {
+        check(
+            "format = \"bytes\"",
+            None,
+            b"a b\n\xff\n",
+            expect![[r#"
+            null -> a b
+            null -> �
         "#]],
         );
     }

@@ -1,23 +1,26 @@
-//! Wire: the JSON of protocol v1, both ways.
+//! Wire: the JSON of protocol v1 and of Socket.IO's events, both ways.
 //!
 //! **In** a client's text. **Out** what it asks for, or a fault with the subscription it belongs to; and the heads and tails
-//! of answers. **Invariant:** what was shared is never copied. **Not here:** what the answers are.
+//! of answers. **Invariant:** what was shared is never copied. **Not here:** what the answers are, how they begin (`voice`).
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use windrow_core::{hub::Tick, value::write_text};
+use windrow_core::{
+    hub::{Lapse, Tick},
+    value::write_text,
+};
 
-use super::Outgoing;
+use super::{Outgoing, voice::Voice};
 use crate::hub::{Fault, Message, StartFrom, Subscription};
 
 /// Most bytes of the value of a ping.
 const PING_MAX_BYTES: usize = 128;
 
 /// A client's message as it stands.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Incoming {
     subscribe: Option<String>,
@@ -106,6 +109,56 @@ impl Incoming {
     }
 }
 
+/// What a client says with an event of Socket.IO.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Call {
+    channel: Option<String>,
+    r#as: Option<i64>,
+    r#where: Option<String>,
+    from: Option<String>,
+    every: Option<String>,
+}
+
+impl Call {
+    /// Reads the argument of an event of that name.
+    pub(super) fn parse(name: &str, argument: Option<&str>) -> Result<Request, (Option<i64>, Fault)> {
+        if !matches!(name, "subscribe" | "filter" | "unsubscribe") {
+            let rule = format!("there is no event {name}: known are subscribe, filter, unsubscribe");
+            return Err((None, bad(rule)));
+        }
+        let Some(argument) = argument else {
+            return Err((None, bad(format!("{name} takes one object and nothing else"))));
+        };
+        let call: Call = serde_json::from_str(argument).map_err(|e| (None, bad(e.to_string())))?;
+        let number = call.r#as;
+        call.request(name).map_err(|fault| (number, fault))
+    }
+
+    fn request(self, name: &str) -> Result<Request, Fault> {
+        let message = match name {
+            "subscribe" if self.channel.is_some() => Incoming {
+                subscribe: self.channel,
+                r#as: self.r#as,
+                r#where: self.r#where,
+                from: self.from,
+                every: self.every,
+                ..Incoming::default()
+            },
+            "subscribe" => return Err(bad("subscribe needs \"channel\", the name of a channel".to_owned())),
+            _ if self.channel.is_some() || self.from.is_some() || self.every.is_some() => {
+                return Err(bad("channel, from and every belong to subscribe".to_owned()));
+            }
+            _ if self.r#as.is_none() => {
+                return Err(bad(format!("{name} needs \"as\", the number of a subscription")));
+            }
+            "filter" => Incoming { filter: self.r#as, r#where: self.r#where, ..Incoming::default() },
+            _ => Incoming { unsubscribe: self.r#as, r#where: self.r#where, ..Incoming::default() },
+        };
+        message.request()
+    }
+}
+
 fn bad(message: String) -> Fault {
     Fault::new("bad_message", message)
 }
@@ -125,57 +178,67 @@ pub fn every_ms(text: &str) -> Result<u64, Fault> {
     }
 }
 
-/// Begins `{"as":1`.
-fn head(number: i64) -> Vec<u8> {
-    format!("{{\"as\":{number}").into_bytes()
-}
-
 /// Ends a message with its position, if it has one.
-fn tail(at: Option<&Bytes>) -> Vec<u8> {
-    let Some(at) = at else { return b"}".to_vec() };
-    let mut out = Vec::with_capacity(at.len() + 9);
-    out.extend_from_slice(b",\"at\":\"");
-    out.extend_from_slice(at);
-    out.extend_from_slice(b"\"}");
+fn tail(voice: &Voice, at: Option<&Bytes>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(at.map_or(0, |at| at.len() + 9) + 2);
+    if let Some(at) = at {
+        out.extend_from_slice(b",\"at\":\"");
+        out.extend_from_slice(at);
+        out.push(b'"');
+    }
+    out.push(b'}');
+    voice.end(&mut out);
     out
 }
 
 /// Makes one of a subscription's messages.
-pub(super) fn message(number: i64, message: Message) -> Outgoing {
-    let mut head = head(number);
+pub(super) fn message(voice: &Voice, channel: &str, number: i64, message: Message) -> Outgoing {
+    let mut head = voice.news(channel, number);
     match message {
         Message::Rows { members, at } => {
             head.push(b',');
-            Outgoing { head, body: members, tail: tail(at.as_ref()) }
+            Outgoing { head, body: members, tail: tail(voice, at.as_ref()) }
         }
-        Message::Snapshot { rows, more, reset, at, .. } => {
+        Message::Snapshot { rows, more, reset, why, at, .. } => {
             if reset {
                 head.extend_from_slice(b",\"reset\":true");
+                write_reason(why, &mut head);
             }
-            snapshot(head, rows, more, at.as_ref())
+            snapshot(voice, head, rows, more, at.as_ref())
         }
         Message::Dropped { count, at } => {
             head.extend_from_slice(format!(",\"dropped\":{count}").as_bytes());
-            Outgoing { head, body: Bytes::new(), tail: tail(at.as_ref()) }
+            Outgoing { head, body: Bytes::new(), tail: tail(voice, at.as_ref()) }
         }
-        Message::End(fault) => error(Some(number), &fault),
+        Message::End(fault) => ended(voice, channel, number, &fault),
     }
 }
 
-fn snapshot(mut head: Vec<u8>, rows: Bytes, more: bool, at: Option<&Bytes>) -> Outgoing {
+/// Says why a position does not hold.
+fn write_reason(why: Option<Lapse>, head: &mut Vec<u8>) {
+    if let Some(why) = why {
+        head.extend_from_slice(format!(",\"reason\":\"{}\"", why.name()).as_bytes());
+    }
+}
+
+fn snapshot(voice: &Voice, mut head: Vec<u8>, rows: Bytes, more: bool, at: Option<&Bytes>) -> Outgoing {
     head.extend_from_slice(b",\"snapshot\":");
-    let tail = if more { b",\"more\":true}".to_vec() } else { tail(at) };
-    Outgoing { head, body: rows, tail }
+    let mut end = Vec::new();
+    if more {
+        end.extend_from_slice(b",\"more\":true");
+    }
+    end.extend(tail(voice, at.filter(|_| !more)));
+    Outgoing { head, body: rows, tail: end }
 }
 
 /// Makes the answer to a subscribe.
 pub(super) fn subscribed(
-    number: i64,
+    mut head: Vec<u8>,
+    voice: &Voice,
     channel: &str,
     subscription: &Subscription,
     first: Option<Message>,
 ) -> Outgoing {
-    let mut head = head(number);
     head.extend_from_slice(b",\"subscribed\":");
     write_text(channel, &mut head);
     head.extend_from_slice(b",\"key\":[");
@@ -186,61 +249,59 @@ pub(super) fn subscribed(
         write_text(name, &mut head);
     }
     head.extend_from_slice(format!("],\"recovered\":{}", subscription.recovered).as_bytes());
+    write_reason(subscription.lapse, &mut head);
     match first {
-        Some(Message::Snapshot { rows, more, at, .. }) => snapshot(head, rows, more, at.as_ref()),
-        _ if subscription.in_snapshot() => snapshot(head, Bytes::from_static(b"[]"), true, None),
+        Some(Message::Snapshot { rows, more, at, .. }) => snapshot(voice, head, rows, more, at.as_ref()),
+        _ if subscription.in_snapshot() => snapshot(voice, head, Bytes::from_static(b"[]"), true, None),
         _ => {
             let at = subscription.at();
-            Outgoing { head, body: Bytes::new(), tail: tail(at.as_ref()) }
+            Outgoing { head, body: Bytes::new(), tail: tail(voice, at.as_ref()) }
         }
     }
 }
 
 /// Makes the answer to a filter.
-pub(super) fn filtered(number: i64, members: Option<Bytes>, at: Option<Bytes>) -> Outgoing {
-    let mut head = head(number);
+pub(super) fn filtered(
+    voice: &Voice,
+    channel: &str,
+    number: i64,
+    ack: Option<u64>,
+    members: Option<Bytes>,
+    at: Option<Bytes>,
+) -> Outgoing {
+    let mut head = voice.answer(channel, number, ack);
     head.extend_from_slice(b",\"filtered\":true");
     let body = members.unwrap_or_default();
     if !body.is_empty() {
         head.push(b',');
     }
-    Outgoing { head, body, tail: tail(at.as_ref()) }
+    Outgoing { head, body, tail: tail(voice, at.as_ref()) }
 }
 
 /// Makes the answer to an unsubscribe.
-pub(super) fn unsubscribed(number: i64) -> Outgoing {
-    let mut head = head(number);
+pub(super) fn unsubscribed(voice: &Voice, channel: &str, number: i64, ack: Option<u64>) -> Outgoing {
+    let mut head = voice.answer(channel, number, ack);
     head.extend_from_slice(b",\"unsubscribed\":true");
-    Outgoing { head, body: Bytes::new(), tail: tail(None) }
+    Outgoing { head, body: Bytes::new(), tail: tail(voice, None) }
 }
 
 /// Makes a position alone.
-pub(super) fn position(number: i64, at: &Bytes) -> Outgoing {
-    Outgoing { head: head(number), body: Bytes::new(), tail: tail(Some(at)) }
+pub(super) fn position(voice: &Voice, channel: &str, number: i64, at: &Bytes) -> Outgoing {
+    Outgoing { head: voice.news(channel, number), body: Bytes::new(), tail: tail(voice, Some(at)) }
 }
 
-/// Makes the answer to a ping.
-pub(super) fn pong(value: &str) -> Outgoing {
-    let head = format!("{{\"pong\":{value}}}").into_bytes();
-    Outgoing { head, body: Bytes::new(), tail: Vec::new() }
-}
-
-/// Makes an error, of a subscription or of the connection.
-pub(super) fn error(number: Option<i64>, fault: &Fault) -> Outgoing {
-    let mut head = match number {
-        Some(number) => format!("{{\"as\":{number},\"error\":"),
-        None => "{\"error\":".to_owned(),
-    }
-    .into_bytes();
+/// Makes the end of a subscription that its channel no longer serves.
+pub(super) fn ended(voice: &Voice, channel: &str, number: i64, fault: &Fault) -> Outgoing {
+    let mut head = voice.news(channel, number);
+    head.extend_from_slice(b",\"error\":");
     fault.write_json(&mut head);
-    Outgoing { head, body: Bytes::new(), tail: b"}".to_vec() }
+    Outgoing { head, body: Bytes::new(), tail: tail(voice, None) }
 }
 
-/// Makes the goodbye.
-pub(super) fn bye(code: &str, reconnect_after: Duration) -> Outgoing {
+/// Makes the object of a goodbye.
+pub fn bye(code: &str, reconnect_after: Duration) -> String {
     let after_ms = reconnect_after.as_millis();
-    let head = format!("{{\"bye\":{{\"code\":\"{code}\",\"reconnect_after_ms\":{after_ms}}}}}").into_bytes();
-    Outgoing { head, body: Bytes::new(), tail: Vec::new() }
+    format!("{{\"code\":\"{code}\",\"reconnect_after_ms\":{after_ms}}}")
 }
 
 #[cfg(test)]

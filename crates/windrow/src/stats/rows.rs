@@ -44,13 +44,19 @@ pub async fn feed(stats: Arc<Stats>, channel: LocalChannel, node: String, stop: 
         let seconds = seen_at.elapsed().as_secs_f64();
         seen_at = Instant::now();
         let now = collect(&stats.snapshot());
+        let troubles = stats.troubles();
         let at_ms = jiff::Timestamp::now().as_millisecond();
         for (key, numbers) in &now {
             let mut row = row(&node, key, numbers, before.get(key), seconds);
             row.insert("at_ms".into(), json!(at_ms));
+            if key.0 == "view"
+                && let Some(why) = troubles.get(&format!("view {}", key.1))
+            {
+                row.insert("stopped_why".into(), json!(why));
+            }
             if key.0 == "node" {
                 row.insert("uptime_s".into(), json!(began.elapsed().as_secs()));
-                row.insert("troubles".into(), json!(stats.troubles()));
+                row.insert("troubles".into(), json!(troubles));
             }
             channel.upsert(key_json(&node, key).as_bytes(), Value::Object(row).to_string().as_bytes());
         }
@@ -127,7 +133,7 @@ fn add(row: &mut Numbers, metric: &str, reason: &str, value: &Metric) {
             let value = gauge.get();
             let slot = row.gauges.entry(metric.to_owned());
             // Time does not add up: the slowest watermark is the one that holds windows open.
-            if metric == "watermark" {
+            if metric == "watermark" || metric == "quiet_ms" {
                 slot.and_modify(|w| *w = (*w).min(value)).or_insert(value);
             } else if metric != "position" {
                 *slot.or_default() += value;

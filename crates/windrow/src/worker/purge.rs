@@ -1,14 +1,20 @@
-//! Purging journals: what a complete snapshot series made needless is deleted, after its last commit returned.
+//! Purging: journals that a complete snapshot series made needless and partials that were merged are deleted, after the commit
+//! that made them so returned.
 //!
-//! **In** series that begin and complete in an epoch. **Out** `delete_records` on their journals.
+//! **In** series that begin and complete in an epoch, committed positions of partials. **Out** `delete_records`.
 //! **Invariant:** nothing at or after the first slice of the last complete series is ever deleted, and nothing at all before
 //! the commit of its last slice has returned. The bound is the journal's end just before the epoch with the first slice is
 //! sent: this worker is the only writer there, so the first slice can only lie at or after it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use super::commit::Epoch;
 use crate::log::{Log, Result, Tp};
+
+/// Between two purges of a partition of partials: what lies there meanwhile is small, each purge is a question to the log.
+const PARTIALS_PAUSE: Duration = Duration::from_secs(10);
 
 /// Purges to come.
 #[derive(Default)]
@@ -17,6 +23,8 @@ pub(super) struct Purges {
     open: BTreeMap<Tp, i64>,
     /// Purges that wait for the commit in flight.
     due: Vec<(Tp, i64)>,
+    /// Partitions of partials: when the next purge may be, and below where the last one was.
+    consumed: BTreeMap<Tp, (Instant, i64)>,
 }
 
 impl Purges {
@@ -39,6 +47,16 @@ impl Purges {
         Ok(())
     }
 
+    /// Notes that everything of a partition of partials below `offset` is merged and committed.
+    pub(super) fn consumed(&mut self, partials: &Tp, offset: i64) {
+        let now = Instant::now();
+        let (next, purged) = self.consumed.entry(partials.clone()).or_insert((now + PARTIALS_PAUSE, 0));
+        if offset > *purged && now >= *next {
+            (*next, *purged) = (now + PARTIALS_PAUSE, offset);
+            self.due.push((partials.clone(), offset));
+        }
+    }
+
     /// Deletes what is due; call when the commit returned. A failure only leaves the journal longer.
     pub(super) async fn run(&mut self, log: &Arc<dyn Log>) {
         for (journal, bound) in self.due.drain(..) {
@@ -46,7 +64,7 @@ impl Purges {
             // Off the hot path: the next epoch is folded meanwhile.
             tokio::spawn(async move {
                 if let Err(error) = log.delete_records(&journal, bound).await {
-                    tracing::warn!(%journal, bound, %error, "the journal could not be purged; the next series tries again");
+                    tracing::warn!(partition = %journal, bound, %error, "it could not be purged; the next purge tries again");
                 }
             });
         }
@@ -56,6 +74,7 @@ impl Purges {
     pub(super) fn forget(&mut self) {
         self.open.clear();
         self.due.clear();
+        self.consumed.clear();
     }
 }
 

@@ -3,13 +3,14 @@
 //! **In** a partition just assigned. **Out** a task whose memory is what the last commit left.
 //! **Invariant:** the journal is read to its high watermark, not its last stable offset: a commit of the former owner whose
 //! marker is still on its way is waited for. Journal and group must agree on the position, or this stops loudly; without
-//! transactions the journal may be ahead of the group, and its views go on where it says.
+//! transactions the journal may be ahead of the group, and its views go on where it says. A journal of another life of the
+//! topic is not restored (`source`).
 
 use std::time::Duration;
 
-use windrow_core::engine::{Task, TaskOptions};
+use windrow_core::engine::Task;
 
-use super::{Shared, owned::Owned};
+use super::{Shared, owned::Owned, source::Source};
 use crate::{
     log::{From, Log, LogError, ReaderOptions, Result, Tp},
     topics::StreamWork,
@@ -21,33 +22,70 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 pub(super) async fn restore(shared: &Shared, work: &StreamWork, tp: &Tp) -> Result<Owned> {
     let log = &*shared.log;
+    let source = Source::of(log, tp).await?;
     let committed = first(log.committed(&shared.app, std::slice::from_ref(tp)).await?)?;
-    let options = TaskOptions { record_max_bytes: shared.record_max_bytes, ..TaskOptions::default() };
-    let mut task = Task::new(work.plan.clone(), tp.topic.clone(), tp.partition, options)
-        .map_err(|error| fatal(tp, &error.to_string()))?;
-    for view in 0..work.plan.views.len() {
-        if let Some(topic) = work.targets.journal(view) {
-            read_journal(log, Tp::new(topic, tp.partition), view, &mut task).await?;
+    let mut task = work.task(tp, shared.task.clone()).map_err(|error| fatal(tp, &error.to_string()))?;
+    for view in work.views() {
+        if let Some(topic) = work.targets.journal(view, tp.partition) {
+            read_journal(log, Tp::new(topic, tp.partition), Some(&source), view, &mut task).await?;
         }
     }
     let restored = task.restored().map_err(|error| fatal(tp, &error.to_string()))?;
-    if shared.exactly_once {
-        check_agreement(tp, committed, restored)?;
+    if shared.exactly_once
+        && let Err(error) = check_agreement(tp, committed, restored, &task, &source)
+    {
+        // Who is out of the group and has not heard of it restores what is another's now, and that one goes on committing.
+        let moved = first(log.committed(&shared.app, std::slice::from_ref(tp)).await?)? != committed;
+        return Err(if moved { LogError::Retry(format!("{tp} is committed by another")) } else { error });
     }
     let begin = match committed.or(restored) {
         Some(stable) if !task.has_fresh_views() => stable,
-        // The beginning of the stream; a view added later reads its own history while the others pass over what they have.
-        _ => {
+        Some(stable) if work.merges() => begin_of_partials(log, tp, stable).await?,
+        // A view added later reads its own history while the others pass over what they have. What retention took between a start position and the first journal is told as a gap, never passed over.
+        Some(stable) if work.start_earliest => {
+            stable.min(first(log.ends(std::slice::from_ref(tp)).await?)?.earliest)
+        }
+        // The start position was committed at assignment: where the group stands is where the view begins.
+        Some(stable) => stable,
+        None => {
             let ends = first(log.ends(std::slice::from_ref(tp)).await?)?;
             if work.start_earliest { ends.earliest } else { ends.high_watermark }
         }
     };
     task.start(begin);
+    for (view, why) in work.stopped() {
+        task.stop_view(view, why);
+    }
     let start = task.position();
-    Ok(Owned::new(task, work.clone(), tp, start, &shared.stats))
+    Ok(Owned::new(task, work.clone(), (tp, source), start, &shared.stats))
 }
 
-async fn read_journal(log: &dyn Log, journal: Tp, view: usize, task: &mut Task) -> Result<()> {
+/// Where a second stage begins that has nothing in its journal: at the first of its partials, all of which it needs. A reset purges
+/// them past what the group had committed; where some are left below that, they were merged into a journal that is gone.
+async fn begin_of_partials(log: &dyn Log, tp: &Tp, committed: i64) -> Result<i64> {
+    let earliest = first(log.ends(std::slice::from_ref(tp)).await?)?.earliest;
+    if earliest < committed {
+        return Err(fatal(
+            tp,
+            &format!(
+                "the group's offset is {committed}, but the journal of the view that merges these partials is empty: somebody deleted \
+                 it; start once with --reset and the view's name to build it anew from the stream's history"
+            ),
+        ));
+    }
+    Ok(earliest)
+}
+
+/// Applies a view's journal, up to the high watermark it has now.
+///
+/// - **Errors:** `Recreated` when it was written from a former life of the source.
+pub(crate) async fn read_journal(
+    log: &dyn Log,
+    journal: Tp,
+    source: Option<&Source>,
+    view: usize,
+    task: &mut Task,
+) -> Result<()> {
     let ends = first(log.ends(std::slice::from_ref(&journal)).await?)?;
     let mut position = ends.earliest;
     if position >= ends.high_watermark {
@@ -64,6 +102,7 @@ async fn read_journal(log: &dyn Log, journal: Tp, view: usize, task: &mut Task) 
                 return Err(LogError::Retry(format!("{journal} was purged while it was read")));
             }
             for record in item.batches.iter().flat_map(|batch| batch.records_from(item.from)) {
+                source.map_or(Ok(()), |source| source.check(&record))?;
                 task.restore(view, record.key, record.value)
                     .map_err(|error| fatal(&journal, &error.to_string()))?;
             }
@@ -83,14 +122,32 @@ async fn advance(reader: &mut dyn crate::log::Reader, position: i64) -> Result<V
     }
 }
 
-/// Journal and group are written in the same transactions; when they differ, somebody else wrote one of them.
-fn check_agreement(tp: &Tp, committed: Option<i64>, restored: Option<i64>) -> Result<()> {
+/// Journal and group are written in the same transactions; when they differ, somebody else wrote one of them. Only a view that
+/// has nothing in its journal yet, or stopped before it had, holds the group back alone.
+fn check_agreement(
+    tp: &Tp,
+    committed: Option<i64>,
+    restored: Option<i64>,
+    task: &Task,
+    source: &Source,
+) -> Result<()> {
     match (committed, restored) {
+        (Some(group), Some(journal)) if group < journal && task.has_fresh_views() => Ok(()),
         (Some(group), Some(journal)) if group != journal => Err(fatal(
             tp,
             &format!(
                 "the group's offset is {group} but the journal's is {journal}: somebody moved the group's offset or deleted a \
                  journal; put the offset back, or give the app another name to begin anew"
+            ),
+        )),
+        // The start position is committed before anything is journalled, and goes with its topic; where the journal is surely of
+        // this topic, the group's offsets have only expired.
+        (None, Some(journal)) if !source.is_known() => Err(fatal(
+            tp,
+            &format!(
+                "the group has no offset but the journal's is {journal}: the topic was deleted and made anew, or the group's offsets \
+                 were deleted or have expired; reset the views (`--reset VIEW`), give the app another name to begin anew, or put \
+                 the offset back"
             ),
         )),
         _ => Ok(()),

@@ -29,20 +29,23 @@ struct Place {
     folder: tempfile::TempDir,
     config: PathBuf,
     prefix: String,
+    partitions: u32,
     kafka: Option<String>,
 }
 
 impl Place {
-    fn new(name: &str, kafka: Option<String>) -> Self {
+    /// With several partitions the groups are spread over them, because nothing says what the message key is: two stages.
+    fn new(name: &str, partitions: u32, kafka: Option<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let prefix = format!("{name}-{}", std::process::id());
         let text = std::fs::read_to_string(root().join("examples/flights/windrow.toml")).unwrap();
         let text = text
             .replace("app = \"flights\"", &format!("app = \"{prefix}\""))
-            .replace("topic = \"", &format!("topic = \"{prefix}-"));
+            .replace("topic = \"", &format!("topic = \"{prefix}-"))
+            .replace("partitions = 1", &format!("partitions = {partitions}"));
         let config = folder.path().join("windrow.toml");
         std::fs::write(&config, text).unwrap();
-        Self { folder, config, prefix, kafka }
+        Self { folder, config, prefix, partitions, kafka }
     }
 
     fn directory(&self) -> PathBuf {
@@ -65,7 +68,9 @@ impl Place {
             None => ["--directory", directory.as_str()],
         };
         let (file, topic) = (given("WINDROW_TEST_FLIGHTS"), format!("{}-flights", self.prefix));
-        let what = ["produce", "--file", &file, "--null", "NA", "--topic", &topic];
+        let partitions = self.partitions.to_string();
+        let what =
+            ["produce", "--file", &file, "--null", "NA", "--topic", &topic, "--partitions", &partitions];
         Windrow::run(&[&what[..], &to[..]].concat(), &[]);
     }
 
@@ -137,12 +142,22 @@ async fn runs_to_the_end(place: Place) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_equal_an_independent_computation_on_the_embedded_log() {
-    runs_to_the_end(Place::new("flights-embedded", None)).await;
+    runs_to_the_end(Place::new("flights-embedded", 1, None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_equal_an_independent_computation_on_kafka() {
-    runs_to_the_end(Place::new("flights-kafka", Some(given("WINDROW_TEST_KAFKA")))).await;
+    runs_to_the_end(Place::new("flights-kafka", 1, Some(given("WINDROW_TEST_KAFKA")))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_the_same_in_two_stages_on_the_embedded_log() {
+    runs_to_the_end(Place::new("flights-two-embedded", 4, None)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_the_same_in_two_stages_on_kafka() {
+    runs_to_the_end(Place::new("flights-two-kafka", 4, Some(given("WINDROW_TEST_KAFKA")))).await;
 }
 
 /// Kills it five times at moments drawn from the seed, then lets it come to its end.
@@ -173,25 +188,44 @@ fn fresh_seed() -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_are_exact_after_five_kills_on_the_embedded_log() {
-    survives_five_kills(Place::new("flights-kills-embedded", None)).await;
+    survives_five_kills(Place::new("flights-kills-embedded", 1, None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_are_exact_after_five_kills_on_kafka() {
-    survives_five_kills(Place::new("flights-kills-kafka", Some(given("WINDROW_TEST_KAFKA")))).await;
+    survives_five_kills(Place::new("flights-kills-kafka", 1, Some(given("WINDROW_TEST_KAFKA")))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_are_exact_when_a_second_process_takes_over_half_way() {
-    let place = Place::new("flights-moved", Some(given("WINDROW_TEST_KAFKA")));
+async fn rows_of_two_stages_are_exact_after_five_kills_on_the_embedded_log() {
+    survives_five_kills(Place::new("flights-two-kills-embedded", 4, None)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_two_stages_are_exact_after_five_kills_on_kafka() {
+    survives_five_kills(Place::new("flights-two-kills-kafka", 4, Some(given("WINDROW_TEST_KAFKA")))).await;
+}
+
+/// Another process joins half-way; then the first leaves.
+async fn moves_half_way(place: Place) {
     place.produce();
     let log = place.log().await;
     let mut first = place.serve("one");
-    crate::topic::until(&log, &place.prefix, &format!("{}-flights", place.prefix), 50_000, || first.said())
-        .await;
+    let (topic, offset) = (format!("{}-flights", place.prefix), 50_000 / i64::from(place.partitions));
+    crate::topic::until(&log, &place.prefix, &topic, offset, || first.said()).await;
     let mut second = place.serve("two");
     first.terminate();
     assert!(first.wait().success(), "{}", first.said());
     assert!(second.wait().success(), "{}", second.said());
     place.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_exact_when_a_second_process_takes_over_half_way() {
+    moves_half_way(Place::new("flights-moved", 1, Some(given("WINDROW_TEST_KAFKA")))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_two_stages_are_exact_when_a_second_process_takes_over_half_way() {
+    moves_half_way(Place::new("flights-two-moved", 4, Some(given("WINDROW_TEST_KAFKA")))).await;
 }

@@ -4,7 +4,7 @@
 
 use std::{
     ffi::OsStr,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
@@ -25,7 +25,24 @@ impl Windrow {
     pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S], variables: &[(&str, String)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_windrow"));
         command.args(arguments).envs(variables.iter().map(|(k, v)| (k, v)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null());
+        Self::spawn(&mut command)
+    }
+
+    /// The same, with something to read: it gets that and then the end.
+    pub(crate) fn fed<S: AsRef<OsStr>>(arguments: &[S], variables: &[(&str, String)], input: String) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windrow"));
+        command.args(arguments).envs(variables.iter().map(|(k, v)| (k, v)));
+        command.stdin(Stdio::piped());
+        let mut process = Self::spawn(&mut command);
+        let mut stdin = process.child.stdin.take().expect("piped");
+        // A child that is gone hears nothing; its end tells why.
+        std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+        process
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let said = Arc::new(Mutex::new(String::new()));
         listen(child.stdout.take(), &said);
@@ -49,7 +66,7 @@ impl Windrow {
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.ended() {
                 return status;
             }
             assert!(Instant::now() < deadline, "it still runs after {DEADLINE:?}:\n{}", self.said());
@@ -61,7 +78,7 @@ impl Windrow {
     pub(crate) fn lives_for(&mut self, time: Duration) -> Option<ExitStatus> {
         let until = Instant::now() + time;
         while Instant::now() < until {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.ended() {
                 return Some(status);
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -75,11 +92,37 @@ impl Windrow {
         let _ = self.child.wait();
     }
 
-    /// SIGTERM: it should drain and end.
+    /// SIGTERM: it should drain and end. Before its handler stands the system would end it, and nothing would be proven.
     pub(crate) fn terminate(&self) {
-        let pid = i32::try_from(self.child.id()).unwrap();
+        let end = Instant::now() + DEADLINE;
+        while !self.catches(libc::SIGTERM) {
+            assert!(Instant::now() < end, "it never learned to drain");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.signal(libc::SIGTERM);
+    }
+
+    /// Whether it has a handler for a signal; also when it has ended, where there is nothing left to wait for.
+    fn catches(&self, signal: i32) -> bool {
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", self.pid())) else { return true };
+        let Some(caught) = status.lines().find_map(|line| line.strip_prefix("SigCgt:")) else { return true };
+        let zombie = status.lines().any(|line| line.starts_with("State:\tZ"));
+        zombie || u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (signal - 1)) != 0
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: i32) {
         // SAFETY: plain system call on our own child, which is not reaped yet.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
+        unsafe { libc::kill(self.pid(), signal) };
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Tells how it ended, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 }
 

@@ -6,29 +6,38 @@ use tokio::{
     net::TcpStream,
 };
 
+use windrow::{
+    config::Limits,
+    hub::{ChannelSpec, Source},
+};
+
 use super::world::{PATIENCE, Table, World};
 
 /// One response, read event by event.
-struct Events {
+pub(crate) struct Events {
     status: u16,
     lines: BufReader<TcpStream>,
 }
 
 #[derive(Debug, Default)]
-struct Event {
-    name: String,
-    id: Option<String>,
-    data: Json,
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) id: Option<String>,
+    pub(crate) data: Json,
     retry: Option<u64>,
 }
 
 impl Events {
-    async fn open(world: &World, path: &str, last_event_id: Option<&str>) -> Self {
-        let mut socket = TcpStream::connect(world.address()).await.unwrap();
+    pub(crate) async fn open(world: &World, path: &str, last_event_id: Option<&str>) -> Self {
         let id = last_event_id.map(|id| format!("last-event-id: {id}\r\n")).unwrap_or_default();
+        Self::with(world, path, &id).await
+    }
+
+    async fn with(world: &World, path: &str, headers: &str) -> Self {
+        let mut socket = TcpStream::connect(world.address()).await.unwrap();
         let host = world.address();
         // HTTP/1.0 keeps the body free of chunks.
-        let request = format!("GET {path} HTTP/1.0\r\nhost: {host}\r\n{id}\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\nhost: {host}\r\n{headers}\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut lines = BufReader::new(socket);
         let mut line = String::new();
@@ -41,7 +50,7 @@ impl Events {
         Self { status, lines }
     }
 
-    async fn next(&mut self) -> Event {
+    pub(crate) async fn next(&mut self) -> Event {
         let mut event = Event::default();
         loop {
             let mut line = String::new();
@@ -144,4 +153,43 @@ async fn a_drain_says_bye_with_a_time_to_come_back() {
     assert_eq!((bye.name.as_str(), &bye.data["code"]), ("bye", &json!("draining")));
     assert_eq!(bye.retry, bye.data["reconnect_after_ms"].as_u64());
     assert_eq!(events.rest().await, "");
+}
+
+/// What an `EventSource` does after a refusal, by the HTML standard: it comes back after 200 with its own type, after nothing else.
+async fn comes_back(world: &World, path: &str) -> Event {
+    let mut events = Events::with(world, path, "Accept: text/event-stream\r\n").await;
+    assert_eq!(events.status, 200, "{path}");
+    let event = events.next().await;
+    assert_eq!(event.id, None, "the browser keeps the position that it has");
+    assert!(event.retry.is_some_and(|ms| ms > 0), "{path}: {event:?}");
+    assert_eq!(events.rest().await, "");
+    event
+}
+
+#[tokio::test]
+async fn a_browser_comes_back_by_itself_after_what_may_pass_and_others_read_the_status() {
+    let limits = Limits { unindexed_filters_max: 1, ..Limits::default() };
+    let no_topic = |channels: &mut Vec<ChannelSpec>| {
+        channels[0].source = Source::View { topic: "app.missing".into() };
+    };
+    let world = World::with(limits, no_topic).await;
+    // Nothing else goes on, so time jumps to the end of the wait.
+    tokio::time::pause();
+    let event = comes_back(&world, "/sse/likes").await;
+    assert_eq!((event.name.as_str(), &event.data["error"]["code"]), ("fault", &json!("not_ready")));
+    assert_eq!(Events::open(&world, "/sse/likes", None).await.status, 503);
+    tokio::time::resume();
+    let _first = Events::open(&world, "/sse/clicks?where=video%20%3E%20%27a%27", None).await;
+    let full = "/sse/clicks?where=video%20%3E%20%27b%27";
+    let event = comes_back(&world, full).await;
+    assert_eq!((event.name.as_str(), &event.data["error"]["code"]), ("fault", &json!("too_many_filters")));
+    assert!(event.retry > Some(30_000), "other clients must leave first");
+    assert_eq!(Events::open(&world, full, None).await.status, 429);
+    let mistake = Events::with(&world, "/sse/likes?from=yesterday!", "accept: text/event-stream\r\n").await;
+    assert_eq!(mistake.status, 400, "coming back cannot mend it");
+    world.hub.drain();
+    let event = comes_back(&world, "/sse/likes").await;
+    assert_eq!((event.name.as_str(), &event.data["code"]), ("bye", &json!("draining")));
+    let curl = Events::with(&world, "/sse/likes", "accept: */*\r\n").await;
+    assert_eq!(curl.status, 503);
 }

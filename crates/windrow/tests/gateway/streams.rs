@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use windrow::{config::Limits, hub::ChannelSpec};
+use windrow_core::topics::Topics;
 
 use super::world::{World, stream_plan};
 
@@ -96,7 +97,7 @@ async fn a_stream_that_nobody_has_written_to_is_empty_and_then_misses_nothing() 
     let mut world = World::with(Limits::default(), |channels| {
         let mut plan = stream_plan(&[], 0);
         let mut spec = (*plan.spec).clone();
-        spec.topic = "later".into();
+        spec.topics = Topics::One("later".into());
         plan.spec = spec.into();
         channels[1] = ChannelSpec::stream(&plan);
     })

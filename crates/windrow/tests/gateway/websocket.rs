@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value as Json, json};
 use windrow::{
     hub::Fault,
-    session::{Outgoing, Session},
+    session::{Outgoing, Session, Voice},
 };
 
 use super::world::{Table, World};
@@ -203,7 +203,7 @@ async fn a_subscription_that_hears_nothing_is_told_its_position() {
     let mut world = World::start().await;
     let mut client = world.client().await;
     client.ask(json!({"subscribe": "likes", "as": 1})).await;
-    let mut session = Session::new(world.gateway(), Arc::default());
+    let mut session = Session::new(world.gateway(), Arc::default(), Voice::Plain);
     let mut out = Vec::new();
     session.on_text(r#"{"subscribe":"likes","as":5}"#, &mut out);
     out.clear();

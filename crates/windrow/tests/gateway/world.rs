@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 use windrow::{
-    config::{Config, Dialect, Limits, ListenerConfig, LogConfig, LogKind, Sync},
+    config::{Config, Dialect, Limits, ListenerConfig, LogConfig, LogKind, Originals, SocketioConfig, Sync},
     dialect::Gateway,
     gateway::Gateways,
     hub::{ChannelKind, ChannelSpec, Hub, Source},
@@ -22,6 +22,7 @@ use windrow::{
 use windrow_core::{
     plan::StreamPlan,
     spec::{Format, OnBad, StreamSpec, TimeSpec},
+    topics::Topics,
     value::ColumnType,
 };
 
@@ -29,14 +30,19 @@ use windrow_core::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct World {
-    log: Arc<dyn Log>,
+    pub(crate) log: Arc<dyn Log>,
     pub(crate) hub: Hub,
     pub(crate) stats: Arc<Stats>,
     address: SocketAddr,
     writer: Box<dyn Writer>,
+    config: Config,
+    channels: Vec<ChannelSpec>,
     _gateways: Gateways,
     _directory: tempfile::TempDir,
 }
+
+/// One record: partition, key, value.
+pub(crate) type Bytewise<'a> = (i32, Option<&'a [u8]>, Option<&'a [u8]>);
 
 /// One change of the view: id, window start, count (`None` = the row leaves).
 pub(crate) type Change<'a> = (&'a str, i64, Option<i64>);
@@ -51,8 +57,31 @@ impl World {
     }
 
     pub(crate) async fn with(limits: Limits, change: impl FnOnce(&mut Vec<ChannelSpec>)) -> Self {
+        Self::on(limits, change, |log| log).await
+    }
+
+    /// A gateway on a log that may be wrapped.
+    pub(crate) async fn on(
+        limits: Limits,
+        change: impl FnOnce(&mut Vec<ChannelSpec>),
+        wrap: impl FnOnce(Arc<dyn Log>) -> Arc<dyn Log>,
+    ) -> Self {
+        Self::of(limits, |_| {}, change, wrap).await
+    }
+
+    /// A gateway whose listener is configured by the test.
+    pub(crate) async fn listening(limits: Limits, listener: impl FnMut(&mut ListenerConfig)) -> Self {
+        Self::of(limits, listener, |_| {}, |log| log).await
+    }
+
+    pub(crate) async fn of(
+        limits: Limits,
+        listener: impl FnMut(&mut ListenerConfig),
+        change: impl FnOnce(&mut Vec<ChannelSpec>),
+        wrap: impl FnOnce(Arc<dyn Log>) -> Arc<dyn Log>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let log: Arc<dyn Log> = EmbeddedLog::open(directory.path(), Sync::Never).unwrap();
+        let log = wrap(EmbeddedLog::open(directory.path(), Sync::Never).unwrap());
         for (name, compact) in [("app.likes", true), ("video_clicks", false)] {
             log.create_topic(&topic(name, compact)).await.unwrap();
         }
@@ -61,12 +90,37 @@ impl World {
         writer.commit().await.unwrap();
         let mut channels = channels();
         change(&mut channels);
-        let config = config(limits, directory.path());
+        let mut config = config(limits, directory.path());
+        config.listeners.values_mut().for_each(listener);
         let stats = Arc::new(Stats::default());
-        let hub = Hub::start(log.clone(), channels, &config.limits, stats.clone());
+        let hub = Hub::start(log.clone(), channels.clone(), &config.limits, stats.clone());
         let gateways = Gateways::bind(&config, &[], &hub, &log, &stats).await.unwrap();
         let address = gateways.addresses()[0].1;
-        Self { log, hub, stats, address, writer, _gateways: gateways, _directory: directory }
+        Self {
+            log,
+            hub,
+            stats,
+            address,
+            writer,
+            config,
+            channels,
+            _gateways: gateways,
+            _directory: directory,
+        }
+    }
+
+    /// Replaces the node by another on the same log, which knows nothing.
+    pub(crate) async fn restart(&mut self) {
+        self.restart_with(|_| {}).await;
+    }
+
+    /// The same, of channels that the test changes.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Vec<ChannelSpec>)) {
+        change(&mut self.channels);
+        let (config, channels) = (&self.config, self.channels.clone());
+        self.hub = Hub::start(self.log.clone(), channels, &config.limits, self.stats.clone());
+        self._gateways = Gateways::bind(config, &[], &self.hub, &self.log, &self.stats).await.unwrap();
+        self.address = self._gateways.addresses()[0].1;
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -117,6 +171,37 @@ impl World {
         self.write(records).await;
     }
 
+    /// Commits one row of the view as it stands.
+    pub(crate) async fn row(&mut self, key: &str, row: &str) {
+        self.row_to("app.likes", key, row).await;
+    }
+
+    pub(crate) async fn row_to(&mut self, topic: &str, key: &str, row: &str) {
+        self.write(vec![Outgoing {
+            topic: topic.into(),
+            partition: 0,
+            key: Some(key.to_owned().into()),
+            value: Some(row.to_owned().into()),
+            headers: vec![("window", format!("0/{}", 60_000).into())],
+            timestamp_ms: now_ms(),
+        }])
+        .await;
+    }
+
+    /// Commits rows of the view at once, as they stand: key, row.
+    pub(crate) async fn rows(&mut self, rows: &[(String, String)]) {
+        let record = |(key, row): &(String, String)| Outgoing {
+            topic: "app.likes".into(),
+            partition: 0,
+            key: Some(key.clone().into()),
+            value: Some(row.clone().into()),
+            headers: vec![("window", format!("0/{}", 60_000).into())],
+            timestamp_ms: now_ms(),
+        };
+        let records = rows.iter().map(record).collect();
+        self.write(records).await;
+    }
+
     /// Writes records of the stream: key, value.
     pub(crate) async fn click(&mut self, clicks: &[(Option<&str>, Option<&str>)]) {
         self.click_to("video_clicks", clicks).await;
@@ -128,6 +213,20 @@ impl World {
             partition: 0,
             key: key.map(|key| key.to_owned().into()),
             value: value.map(|value| value.to_owned().into()),
+            headers: Vec::new(),
+            timestamp_ms: 1_700_000_000_000,
+        });
+        let records = records.collect();
+        self.write(records).await;
+    }
+
+    /// Writes records as bytes: partition, key, value.
+    pub(crate) async fn records(&mut self, topic: &str, records: &[Bytewise<'_>]) {
+        let records = records.iter().map(|(partition, key, value)| Outgoing {
+            topic: topic.into(),
+            partition: *partition,
+            key: key.map(|key| key.to_vec().into()),
+            value: value.map(|value| value.to_vec().into()),
             headers: Vec::new(),
             timestamp_ms: 1_700_000_000_000,
         });
@@ -178,7 +277,7 @@ fn channels() -> Vec<ChannelSpec> {
 pub(crate) fn stream_plan(latest_by: &[&str], keep: usize) -> StreamPlan {
     let spec = StreamSpec {
         name: "clicks".into(),
-        topic: "video_clicks".into(),
+        topics: Topics::One("video_clicks".into()),
         format: Format::Json,
         key_format: Format::Text,
         columns: vec![("video".into(), ColumnType::Text)],
@@ -187,9 +286,11 @@ pub(crate) fn stream_plan(latest_by: &[&str], keep: usize) -> StreamPlan {
         max_ahead_ms: 3_600_000,
         idle_ms: None,
         on_bad: OnBad::Skip,
+        required: Vec::new(),
         keyed_by: Vec::new(),
         latest_by: latest_by.iter().map(|name| (*name).into()).collect(),
         keep,
+        row_filter: None,
         until_end: false,
     };
     StreamPlan { spec: Arc::new(spec), columns: Vec::new(), time_slot: None, views: Vec::new() }
@@ -199,12 +300,16 @@ fn config(limits: Limits, directory: &std::path::Path) -> Config {
     let listener = ListenerConfig {
         name: "main".to_owned(),
         bind: "127.0.0.1:0".parse().unwrap(),
-        dialects: vec![Dialect::Websocket, Dialect::Sse],
+        dialects: vec![Dialect::Websocket, Dialect::Sse, Dialect::Socketio],
         channels: Some(["likes", "clicks", "_clients"].map(str::to_owned).to_vec()),
         publish: None,
         origins: Vec::new(),
+        socketio: SocketioConfig::default(),
+        originals: Originals::default(),
     };
     Config {
+        console: Default::default(),
+        registry: None,
         app: "app".to_owned(),
         log: LogConfig {
             kind: LogKind::Embedded { directory: directory.to_owned(), sync: Sync::Never },

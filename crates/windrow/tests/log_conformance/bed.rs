@@ -30,7 +30,8 @@ pub(crate) struct Bed {
 
 enum Kind {
     Embedded(Arc<EmbeddedLog>, #[allow(dead_code, reason = "removed when dropped")] TempDir),
-    Kafka(String),
+    /// Address and properties.
+    Kafka(String, BTreeMap<String, String>),
 }
 
 /// A record as read.
@@ -58,8 +59,13 @@ impl Bed {
                  the address that prints"
             );
         };
-        let log = connect(&address, &BTreeMap::new()).await;
-        Self { log, kind: Kind::Kafka(address) }
+        Self::kafka_with(&address, BTreeMap::new()).await
+    }
+
+    /// A Kafka that is entered in some way.
+    pub(crate) async fn kafka_with(address: &str, properties: BTreeMap<String, String>) -> Self {
+        let log = connect(address, &properties).await;
+        Self { log, kind: Kind::Kafka(address.to_owned(), properties) }
     }
 
     /// Makes a topic that no other test has.
@@ -94,9 +100,9 @@ impl Bed {
                 values.iter().for_each(|v| builder.push(1_000, None, Some(v.as_bytes()), []).unwrap());
                 log.append(tp, builder.build(0, -1, -1, -1, false)).await.unwrap();
             }
-            Kind::Kafka(address) => {
-                let codec = format!("{codec:?}").to_lowercase();
-                let properties = BTreeMap::from([("compression.type".to_owned(), codec)]);
+            Kind::Kafka(address, properties) => {
+                let mut properties = properties.clone();
+                properties.insert("compression.type".to_owned(), format!("{codec:?}").to_lowercase());
                 let log = connect(address, &properties).await;
                 let mut writer = log.writer(WriterOptions { transactional_id: None }).await.unwrap();
                 let records = values.iter().map(|v| outgoing(tp, None, Some(v), 1_000)).collect();

@@ -11,6 +11,7 @@ use crate::{
     engine::TaskError,
     expr::Expr,
     plan::ViewPlan,
+    spec::TopicFormat,
     value::{Datum, write_text},
     window::Window,
 };
@@ -34,6 +35,7 @@ pub(super) struct Writer {
     selects_start: bool,
     selects_end: bool,
     pub(super) user_key: UserKey,
+    format: TopicFormat,
     /// `,"final":false,"seq":7}` and the same with `true`.
     tails: [Vec<u8>; 2],
 }
@@ -66,6 +68,7 @@ impl Writer {
             selects_start: selects("window_start"),
             selects_end: selects("window_end"),
             user_key,
+            format: view.spec.topic.as_ref().map_or(TopicFormat::Json, |user| user.format),
             tails: Default::default(),
         };
         writer.set_seq(1);
@@ -94,12 +97,7 @@ impl Writer {
             UserKey::Group => return Some(group.clone()),
             UserKey::Null => return None,
             UserKey::Columns(columns) => match &columns[..] {
-                [column] => match column.eval(row, arena) {
-                    Datum::Null => return None,
-                    Datum::Text(plain) => text.extend_from_slice(plain.as_bytes()),
-                    Datum::Bytes(plain) => text.extend_from_slice(plain),
-                    other => other.write_json(text),
-                },
+                [column] => write_plain(column.eval(row, arena), text)?,
                 _ => {
                     array_json(columns.iter().map(|column| column.eval(row, arena)), text);
                 }
@@ -108,17 +106,23 @@ impl Writer {
         Some(at..text.len())
     }
 
+    /// Writes the value in the user's shape; `None` = a null value.
     pub(super) fn user_value<'a>(
         &self,
         view: &'a ViewPlan,
         row: &[Datum<'a>],
         arena: &'a Bump,
         text: &mut Vec<u8>,
-    ) -> Range<usize> {
+    ) -> Option<Range<usize>> {
         let at = text.len();
-        self.outputs(view, row, arena, text);
-        text.push(b'}');
-        at..text.len()
+        match (self.format, &view.outputs[..]) {
+            (TopicFormat::Text, [column]) => write_plain(column.expr.eval(row, arena), text)?,
+            _ => {
+                self.outputs(view, row, arena, text);
+                text.push(b'}');
+            }
+        }
+        Some(at..text.len())
     }
 
     pub(super) fn channel_value<'a>(
@@ -154,7 +158,18 @@ impl Writer {
     }
 }
 
-/// Windowed rows carry these whether selected or not: the last two slots of an output row.
+/// Writes a value by itself: text and bytes as they are, the rest as JSON; `None` = it is NULL.
+fn write_plain(value: Datum<'_>, text: &mut Vec<u8>) -> Option<()> {
+    match value {
+        Datum::Null => return None,
+        Datum::Text(plain) => text.extend_from_slice(plain.as_bytes()),
+        Datum::Bytes(plain) => text.extend_from_slice(plain),
+        other => other.write_json(text),
+    }
+    Some(())
+}
+
+/// Windowed rows carry these whether selected or not: the slots after the aggregates.
 fn window_column(view: &ViewPlan, name: &str) -> Option<Expr> {
     let slot = view.keys.len() + view.aggregates.len();
     match name {
@@ -177,22 +192,9 @@ fn array_json<'a>(values: impl Iterator<Item = Datum<'a>>, text: &mut Vec<u8>) {
         if i > 0 {
             text.push(b',');
         }
-        match value {
-            // Two different byte strings must not become one key.
-            Datum::Bytes(bytes) => write_text(&hex(bytes), text),
-            other => other.write_json(text),
-        }
+        value.write_json(text);
     }
     text.push(b']');
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold("0x".to_owned(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Appends the channel's key: the group's values, then the window's start.

@@ -5,10 +5,9 @@ use std::{
     net::{Ipv4Addr, TcpStream},
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use memchr::memmem;
+use anyhow::{Context, Result, bail};
 
-use super::Target;
+use super::{Target, http};
 
 /// A kept-alive connection.
 #[derive(Debug)]
@@ -56,15 +55,9 @@ impl Publisher {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error).context("read as a publisher"),
         }
-        let Some(head) = memmem::find(&self.answer, b"\r\n\r\n") else { return Ok(()) };
-        let text = String::from_utf8_lossy(&self.answer[..head]).to_ascii_lowercase();
-        let length =
-            text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-        let length = length.with_context(|| format!("an answer without a length: {text}"))?;
-        if self.answer.len() < head + 4 + length {
+        if http::answer(&self.answer)?.is_none() {
             return Ok(());
         }
-        ensure!(text.starts_with("http/1.1 2"), "not published: {}", String::from_utf8_lossy(&self.answer));
         self.answer.clear();
         self.busy = false;
         Ok(())

@@ -11,8 +11,8 @@ use std::{
 use anyhow::Context;
 use bytes::Bytes;
 
-use super::{FileFormat, Preset, ProduceArgs, chunk, csv::CsvLines};
-use crate::cli::{failure::Failure, generate::Clicks};
+use super::{FileFormat, ProduceArgs, chunk, csv::CsvLines, made::Made};
+use crate::cli::failure::Failure;
 
 /// Lines and bytes of one chunk: a commit each, so large enough that its cost is small, small enough to see it move.
 const CHUNK_LINES: usize = 10_000;
@@ -20,11 +20,6 @@ const CHUNK_BYTES: usize = 4 << 20;
 
 /// A file's line may be as long as a request; the target says what it thinks of it.
 const LINE_MAX_BYTES: u64 = 16 << 20;
-
-/// Made-up records without a rate are this far apart in event time: 10,000 a second.
-const STEP_MICROS: i64 = 100;
-
-const COUNT_DEFAULT: u64 = 10_000;
 
 /// Some lines, ready to be sent.
 pub(super) struct Chunk {
@@ -48,19 +43,10 @@ enum Lines {
     Made(Made),
 }
 
-struct Made {
-    clicks: Clicks,
-    left: Option<u64>,
-    made: u64,
-    start_ms: i64,
-    step_micros: i64,
-    count: Option<u64>,
-}
-
 impl Source {
     pub(super) fn open(args: &ProduceArgs) -> Result<Self, Failure> {
         let Some(path) = &args.file else {
-            let lines = Lines::Made(made(args));
+            let lines = Lines::Made(Made::new(args)?);
             return Ok(Self { lines, next_line: 1, total_bytes: None, is_text: false });
         };
         let format = args.format.unwrap_or_else(|| by_name(path));
@@ -89,14 +75,14 @@ impl Source {
 
     pub(super) fn total_records(&self) -> Option<u64> {
         match &self.lines {
-            Lines::Made(made) => made.count,
+            Lines::Made(made) => made.left(),
             _ => None,
         }
     }
 
     /// Reads the next chunk: a tenth of a second at the given rate, else as much as is good for a commit.
-    pub(super) fn next(&mut self, rate: Option<u32>) -> Result<Option<Chunk>, Failure> {
-        let most = rate.map_or(CHUNK_LINES, |r| (r as usize / 10).clamp(1, CHUNK_LINES));
+    pub(super) fn next(&mut self, rate: Option<f64>) -> Result<Option<Chunk>, Failure> {
+        let most = rate.map_or(CHUNK_LINES, |r| ((r / 10.0) as usize).clamp(1, CHUNK_LINES));
         let (mut body, mut lines, mut read_bytes) = (Vec::new(), 0, 0);
         while lines < most && body.len() < CHUNK_BYTES {
             match self.lines.push(&mut body)? {
@@ -134,42 +120,6 @@ impl Lines {
             Lines::Csv(csv) => csv.push(out),
             Lines::Made(made) => Ok(made.push(out)),
         }
-    }
-}
-
-impl Made {
-    fn push(&mut self, out: &mut Vec<u8>) -> u64 {
-        if self.left == Some(0) {
-            return 0;
-        }
-        self.left = self.left.map(|n| n - 1);
-        let at_ms = self.start_ms + (self.made.cast_signed() * self.step_micros) / 1_000;
-        self.made += 1;
-        let click = self.clicks.at(at_ms);
-        out.extend_from_slice(click.as_bytes());
-        out.push(b'\n');
-        click.len() as u64 + 1
-    }
-}
-
-fn made(args: &ProduceArgs) -> Made {
-    let Preset::Clicks = args.preset;
-    let count = match (args.count, args.rate) {
-        (Some(count), _) => Some(count),
-        (None, Some(_)) => None,
-        (None, None) => Some(COUNT_DEFAULT),
-    };
-    let step_micros = args.rate.map_or(STEP_MICROS, |rate| (1_000_000 / i64::from(rate)).max(1));
-    let now = jiff::Timestamp::now().as_millisecond();
-    let span_ms =
-        if args.rate.is_some() { 0 } else { count.unwrap_or(0).cast_signed() * step_micros / 1_000 };
-    Made {
-        clicks: Clicks::numbered(args.seed, args.keys, args.disorder.as_millis() as i64),
-        left: count,
-        made: 0,
-        start_ms: args.start.unwrap_or(now - span_ms),
-        step_micros,
-        count,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     cli::failure::Failure,
     config::{self, Limits, StreamConfig, Variables},
     log::TopicSpec,
-    publish::{Publisher, Rejection, Report},
+    publish::{Publisher, Rejection, Report, Setup},
     stats::Stats,
 };
 
@@ -61,7 +61,7 @@ fn server(url: &str, args: &ProduceArgs) -> Result<Target, Failure> {
     if !url.starts_with("http://") {
         return Err(Failure::usage("--url must begin with http://"));
     }
-    let Some(stream) = &args.stream else { return Err(Failure::usage("--url needs --stream NAME")) };
+    let Some(stream) = args.stream() else { return Err(Failure::usage("--url needs --stream NAME")) };
     let mut url = format!("{}/api/streams/{}", url.trim_end_matches('/'), escaped(stream));
     if let Some(key) = &args.key {
         url.push_str(&format!("?key={}", escaped(key)));
@@ -73,15 +73,15 @@ fn server(url: &str, args: &ProduceArgs) -> Result<Target, Failure> {
 
 /// A log target is a stream of its own: the same splitting, checks and partitions as behind HTTP.
 async fn log(args: &ProduceArgs, is_text: bool) -> Result<Target, Failure> {
-    let Some(topic) = &args.topic else {
+    let Some(topic) = args.topic() else {
         return Err(Failure::usage("--kafka and --directory need --topic NAME"));
     };
-    let stream = stream(topic, is_text, args.partitions)?;
+    let stream = stream(topic, is_text, args.partitions())?;
     let log = args.log.open().await?;
     if log.topic(topic).await?.is_none() {
         let spec = TopicSpec {
-            name: topic.as_str().into(),
-            partitions: args.partitions,
+            name: topic.into(),
+            partitions: args.partitions(),
             replication: -1,
             compact: false,
             retention: if args.log.is_embedded() { None } else { stream.retention },
@@ -91,8 +91,16 @@ async fn log(args: &ProduceArgs, is_text: bool) -> Result<Target, Failure> {
     }
     let name = stream.spec.name.to_string();
     let streams = BTreeMap::from([(name.clone(), stream)]);
-    let publisher =
-        Publisher::start(log, streams, true, Arc::new(Limits::default()), Arc::new(Stats::default()));
+    let publisher = Publisher::start(Setup {
+        log,
+        // Nothing is sent with a key: the ledger is never made.
+        app: "produce".into(),
+        exactly_once: false,
+        streams,
+        may_create: true,
+        limits: Arc::new(Limits::default()),
+        stats: Arc::new(Stats::default()),
+    });
     Ok(Target::Log { publisher, stream: name, key: args.key.clone() })
 }
 

@@ -28,6 +28,8 @@ const ONCE_MAX_BYTES: usize = 256;
 /// Query of a publish call.
 #[derive(Debug, Deserialize)]
 pub(super) struct Ask {
+    /// Which of its topics, when the stream has several.
+    topic: Option<String>,
     key: Option<String>,
 }
 
@@ -43,9 +45,10 @@ pub(super) async fn publish(
     check_allowed(&api, &stream)?;
     let once = idempotency_key(&headers)?;
     let body = read(body, api.gateway.limits.publish_max_bytes).await?;
-    match api.publisher.publish(&stream, ask.key.as_deref(), once, body).await {
+    let to = (stream.as_str(), ask.topic.as_deref());
+    match api.publisher.publish_to(to, ask.key.as_deref(), once, body).await {
         Ok(report) => Ok(answer(&report)),
-        Err(error) => Err(refusal(&error)),
+        Err(error) => Err(refusal_of(&error)),
     }
 }
 
@@ -121,10 +124,13 @@ fn answer(report: &Report) -> Response {
     json(body)
 }
 
-fn refusal(error: &PublishError) -> Refusal {
+/// Makes the answer to what could not be written.
+pub fn refusal_of(error: &PublishError) -> Refusal {
     let (status, code) = match error {
         PublishError::UnknownStream(_) => (StatusCode::NOT_FOUND, "unknown_stream"),
         PublishError::BadKey(_) => (StatusCode::BAD_REQUEST, "bad_key"),
+        PublishError::BadTopic(_) => (StatusCode::BAD_REQUEST, "bad_topic"),
+        PublishError::BadFormat(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_format"),
         PublishError::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
         PublishError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         PublishError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),

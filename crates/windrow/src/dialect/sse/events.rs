@@ -31,12 +31,16 @@ use crate::{
 pub(super) const TERMINAL_ID: &str = "end";
 /// When browsers come back after a lost connection.
 const RETRY: Duration = Duration::from_secs(2);
+/// When they come back to what only an operator, or other clients that leave, can mend.
+const RETRY_LASTING: Duration = Duration::from_secs(30);
 
 /// The body.
 pub(super) struct Events {
     bell: Arc<Bell>,
     guard: SessionGuard,
     channels: Vec<(Box<str>, Box<Subscription>)>,
+    /// When the positions of quiet channels were last asked for.
+    positions_at: Instant,
     news: Rung,
     out: VecDeque<Bytes>,
     ended: bool,
@@ -55,12 +59,28 @@ impl Events {
             frames: gateway.stats.counter(("listener", listener, None), "frames", ""),
             bell,
             channels: Vec::new(),
+            positions_at: Instant::now(),
             news: Rung::default(),
             out: VecDeque::from([retry.into()]),
             ended: false,
             timer: Box::pin(tokio::time::sleep(POSITION_EVERY)),
             spoke: Instant::now(),
         }
+    }
+
+    /// Makes the body of a request that was refused for now: a browser comes back after it, which it does after no status but 200.
+    pub(super) fn refused(gateway: &Gateway, fault: &Fault) -> Self {
+        let mut events = Self::new(gateway);
+        events.out.clear();
+        if fault.code == "draining" {
+            events.goodbye();
+            return events;
+        }
+        let mut data = Vec::new();
+        data.extend_from_slice(b"{\"error\":");
+        fault.write_json(&mut data);
+        events.fault(fault, data);
+        events
     }
 
     /// Returns the seat of the next channel.
@@ -97,7 +117,7 @@ impl Events {
         write_text(&self.channels[seat].0, &mut data);
         data.push(b',');
         match message {
-            Message::Snapshot { rows, more, first, at, .. } => {
+            Message::Snapshot { rows, more, first, why, at, .. } => {
                 let key = self.channels[seat].1.key_names();
                 data.extend_from_slice(b"\"key\":[");
                 for (i, name) in key.iter().enumerate() {
@@ -107,6 +127,10 @@ impl Events {
                     write_text(name, &mut data);
                 }
                 data.extend_from_slice(if first { b"],\"reset\":true," } else { b"]," });
+                if let Some(why) = why {
+                    let reason = format!("\"recovered\":false,\"reason\":\"{}\",", why.name());
+                    data.extend_from_slice(reason.as_bytes());
+                }
                 data.extend_from_slice(b"\"snapshot\":");
                 let tail = if more { ",\"more\":true}" } else { "}" };
                 self.event("snapshot", at.is_some(), data, rows, tail);
@@ -124,11 +148,16 @@ impl Events {
         }
     }
 
-    /// Tells a fault and ends; a client that was slow may come back, others find the end at their next request.
+    /// Tells a fault and ends. What may pass says when to come back and leaves the id as it was; else the next request finds the end.
     fn fault(&mut self, fault: &Fault, data: Vec<u8>) {
-        let id = if fault.code == "slow" { "" } else { "id: end\n" };
-        debug_assert!(id.is_empty() || id.contains(TERMINAL_ID));
-        let mut head = format!("event: fault\n{id}data: ").into_bytes();
+        let then = if fault.passes() {
+            let spread = self.guard.goodbye().reconnect_after;
+            let after = if is_lasting(fault) { RETRY_LASTING + spread } else { spread };
+            format!("retry: {}", after.as_millis())
+        } else {
+            format!("id: {TERMINAL_ID}")
+        };
+        let mut head = format!("event: fault\n{then}\ndata: ").into_bytes();
         head.extend_from_slice(&data);
         head.extend_from_slice(b"}\n\n");
         self.out.push_back(head.into());
@@ -139,6 +168,7 @@ impl Events {
     fn event(&mut self, name: &str, has_id: bool, data: Vec<u8>, body: Bytes, tail: &str) {
         let mut head = format!("event: {name}\n").into_bytes();
         if has_id {
+            self.refresh_positions();
             self.write_id(&mut head);
         }
         head.extend_from_slice(b"data: ");
@@ -147,6 +177,17 @@ impl Events {
         self.out.extend([head.into(), body, tail].into_iter().filter(|piece: &Bytes| !piece.is_empty()));
         self.frames.add(1);
         self.spoke = Instant::now();
+    }
+
+    /// Takes the positions of quiet channels forward now and then: beside a busy one they would grow old.
+    fn refresh_positions(&mut self) {
+        let now = Instant::now();
+        if self.channels.len() > 1 && self.positions_at + POSITION_EVERY <= now {
+            self.positions_at = now;
+            for (_, subscription) in &mut self.channels {
+                subscription.position();
+            }
+        }
     }
 
     /// Writes `id:` with the last position of every channel; one that has none yet begins anew.
@@ -191,6 +232,10 @@ impl Events {
         self.out.push_back(text.into());
         self.ended = true;
     }
+}
+
+fn is_lasting(fault: &Fault) -> bool {
+    matches!(fault.code, "channel_full" | "too_many_filters")
 }
 
 impl HttpBody for Events {

@@ -6,8 +6,6 @@
 //!
 //! Source: RFC 6455, sections 5 and 7.
 
-/// Most bytes of a frame's header, mask included.
-pub const HEADER_MAX_BYTES: usize = 14;
 /// Most bytes of a control frame's payload (section 5.5).
 const CONTROL_MAX_BYTES: u64 = 125;
 
@@ -23,6 +21,8 @@ const PONG: u8 = 10;
 pub enum Event {
     /// A whole text message.
     Text(String),
+    /// A whole binary message.
+    Binary(Vec<u8>),
     /// A ping with what to answer.
     Ping(Vec<u8>),
     /// A pong.
@@ -54,8 +54,9 @@ pub struct Decoder {
     message_max_bytes: usize,
     /// Bytes not yet used up.
     inbox: Vec<u8>,
-    /// Fragments of a text message so far.
-    partial: Option<Vec<u8>>,
+    /// Fragments of a message so far, and whether it is text.
+    partial: Option<(bool, Vec<u8>)>,
+    takes_binary: bool,
     deaf: bool,
 }
 
@@ -68,9 +69,14 @@ struct Header {
 }
 
 impl Decoder {
-    /// Makes a decoder that takes messages up to this size.
+    /// Makes a decoder that takes text messages up to this size.
     pub fn new(message_max_bytes: usize) -> Self {
-        Self { message_max_bytes, inbox: Vec::new(), partial: None, deaf: false }
+        Self { message_max_bytes, inbox: Vec::new(), partial: None, takes_binary: false, deaf: false }
+    }
+
+    /// Takes binary messages too.
+    pub fn with_binary(self) -> Self {
+        Self { takes_binary: true, ..self }
     }
 
     /// Adds bytes from the socket.
@@ -135,7 +141,7 @@ impl Decoder {
 
     fn check(&self, fin: bool, opcode: u8, payload: u64) -> Result<(), Violation> {
         match opcode {
-            BINARY => return Err(Violation::Binary),
+            BINARY if !self.takes_binary => return Err(Violation::Binary),
             CLOSE | PING | PONG if !fin => {
                 return Err(Violation::Protocol("a control frame has no fragments"));
             }
@@ -143,16 +149,16 @@ impl Decoder {
                 return Err(Violation::Protocol("a control frame has at most 125 bytes"));
             }
             CLOSE | PING | PONG => return Ok(()),
-            TEXT if self.partial.is_some() => {
+            TEXT | BINARY if self.partial.is_some() => {
                 return Err(Violation::Protocol("a message begins inside another"));
             }
             CONTINUATION if self.partial.is_none() => {
                 return Err(Violation::Protocol("a continuation without a message"));
             }
-            TEXT | CONTINUATION => {}
+            TEXT | BINARY | CONTINUATION => {}
             _ => return Err(Violation::Protocol("unknown opcode")),
         }
-        let before = self.partial.as_ref().map_or(0, Vec::len) as u64;
+        let before = self.partial.as_ref().map_or(0, |(_, bytes)| bytes.len()) as u64;
         if payload.saturating_add(before) > self.message_max_bytes as u64 {
             return Err(Violation::TooLarge { max: self.message_max_bytes });
         }
@@ -166,16 +172,19 @@ impl Decoder {
             CLOSE => return close(&payload).map(Some),
             _ => {}
         }
-        let message = match self.partial.take() {
-            None => payload,
-            Some(mut partial) => {
+        let (is_text, message) = match self.partial.take() {
+            None => (header.opcode == TEXT, payload),
+            Some((is_text, mut partial)) => {
                 partial.extend_from_slice(&payload);
-                partial
+                (is_text, partial)
             }
         };
         if !header.fin {
-            self.partial = Some(message);
+            self.partial = Some((is_text, message));
             return Ok(None);
+        }
+        if !is_text {
+            return Ok(Some(Event::Binary(message)));
         }
         let text = String::from_utf8(message).map_err(|_| Violation::Protocol("text must be UTF-8"))?;
         Ok(Some(Event::Text(text)))
@@ -202,6 +211,16 @@ pub fn text_header(payload_bytes: usize, out: &mut Vec<u8>) {
     header(TEXT, payload_bytes, out);
 }
 
+/// Appends the header of an unmasked binary message of that many bytes.
+pub fn binary_header(payload_bytes: usize, out: &mut Vec<u8>) {
+    header(BINARY, payload_bytes, out);
+}
+
+/// Appends a whole ping without a payload.
+pub fn ping(out: &mut Vec<u8>) {
+    header(PING, 0, out);
+}
+
 /// Appends a whole pong.
 pub fn pong(payload: &[u8], out: &mut Vec<u8>) {
     header(PONG, payload.len(), out);
@@ -215,6 +234,15 @@ pub fn close_frame(code: Option<u16>, reason: &str, out: &mut Vec<u8>) {
     header(CLOSE, 2 + reason.len(), out);
     out.extend_from_slice(&code.to_be_bytes());
     out.extend_from_slice(reason.as_bytes());
+}
+
+/// Returns the length of a header of ours before that many bytes.
+pub fn header_bytes(payload_bytes: usize) -> usize {
+    match payload_bytes {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
 }
 
 fn header(opcode: u8, payload_bytes: usize, out: &mut Vec<u8>) {
@@ -276,6 +304,16 @@ mod tests {
     }
 
     #[test]
+    fn binary_is_taken_where_it_has_a_meaning() {
+        let mut decoder = Decoder::new(4).with_binary();
+        decoder.feed(&[frame(0x02, b"\xff\x00"), frame(0x80, b"\x01"), frame(0x81, b"a")].concat());
+        assert_eq!(decoder.next_event(), Ok(Some(Event::Binary(vec![255, 0, 1]))));
+        assert_eq!(decoder.next_event(), Ok(Some(Event::Text("a".to_owned()))));
+        decoder.feed(&[frame(0x02, b"ab"), frame(0x80, b"cde")].concat());
+        assert_eq!(decoder.next_event(), Err(Violation::TooLarge { max: 4 }));
+    }
+
+    #[test]
     fn every_breach_is_refused() {
         let mut unmasked = Vec::new();
         text_header(1, &mut unmasked);
@@ -300,6 +338,15 @@ mod tests {
             ),
         ] {
             assert_eq!(all(&bytes, 1000), Err(want));
+        }
+    }
+
+    #[test]
+    fn a_header_is_as_long_as_it_is_said_to_be() {
+        for payload_bytes in [0, 125, 126, 0xffff, 0x1_0000] {
+            let mut out = Vec::new();
+            text_header(payload_bytes, &mut out);
+            assert_eq!(out.len(), header_bytes(payload_bytes), "{payload_bytes}");
         }
     }
 

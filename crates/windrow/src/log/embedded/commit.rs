@@ -34,6 +34,9 @@ const WRITE_MAX_BYTES: usize = 64 << 20;
 /// `sync = "interval"`: what a crash of the machine may cost.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How soon it is noticed that a disk takes writes again; `recv_timeout` waits no longer.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A built batch that waits for its offset.
 #[derive(Debug)]
 pub(super) struct Sealed {
@@ -88,6 +91,9 @@ impl Transaction {
         if let Some(fence) = &self.fence {
             fence.check()?;
         }
+        if let Some((partition, _)) = self.batches.iter().find(|(partition, _)| partition.is_gone()) {
+            return Err(LogError::UnknownTopic(partition.tp.topic.clone()));
+        }
         self.positions
             .iter()
             .try_for_each(|p| state.groups.check(&p.group, &p.ticket, p.offsets.iter().map(|(tp, _, _)| tp)))
@@ -104,7 +110,7 @@ pub(super) enum Request {
 
 /// The commit thread.
 pub(super) fn run(state: &State, requests: &Receiver<Request>, sync: config::Sync) {
-    let mut synced = Instant::now();
+    let (mut synced, mut probed) = (Instant::now(), Instant::now());
     let mut unsynced = false;
     loop {
         let first = match requests.recv_timeout(SYNC_INTERVAL) {
@@ -128,9 +134,13 @@ pub(super) fn run(state: &State, requests: &Receiver<Request>, sync: config::Syn
             }
             unsynced |= commit(state, together);
         }
+        if probed.elapsed() >= PROBE_INTERVAL {
+            state.store.database.probe();
+            probed = Instant::now();
+        }
         if sync == config::Sync::Interval && unsynced && synced.elapsed() >= SYNC_INTERVAL {
             // A failed sync poisons the database: the next commit says so to its writer.
-            if let Err(e) = state.store.persist() {
+            if let Err(e) = state.store.database.persist() {
                 tracing::error!(error = %e, "the log could not be forced to disk");
             }
             synced = Instant::now();
@@ -147,7 +157,8 @@ type Answer = oneshot::Sender<Result<Vec<i64>>>;
 /// Commits transactions with one write; tells whether anything was written.
 fn commit(state: &State, together: Vec<(Transaction, Answer)>) -> bool {
     let _append = state.append.lock();
-    let room = state.store.room(together.iter().map(|(transaction, _)| transaction.len_bytes()).sum());
+    let room =
+        state.store.database.room(together.iter().map(|(transaction, _)| transaction.len_bytes()).sum());
     let mut write = state.store.write();
     let mut moved: HashMap<Place, (Arc<Partition>, Marks)> = HashMap::new();
     let mut answers = Vec::with_capacity(together.len());

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use windrow_core::batch::{Batch, BatchBuilder, Compression};
 
 use super::{State, retain::apply, topics::Partition};
-use crate::log::{LogError, Result};
+use crate::log::{LogError, Result, TOMBSTONES_KEPT};
 
-/// Readers that are slower than this may miss that a key was deleted; Kafka's default.
-const TOMBSTONE_KEEP_MS: i64 = 24 * 60 * 60 * 1000;
+/// Readers that are slower than this may miss that a key was deleted.
+const TOMBSTONE_KEEP_MS: i64 = TOMBSTONES_KEPT.as_millis() as i64;
 /// Memory for the newest offset of each key; what does not fit waits for the next pass.
 const KEYS_MAX_BYTES: usize = 64 << 20;
 /// Bytes of a map entry beside its key.

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
 use self::assign::assign;
-use crate::log::{GroupEvent, GroupOptions, LogError, Result, Topic, Tp};
+use crate::log::{GroupEvent, GroupOptions, LogError, Result, Roster, Topic, Tp};
 
 mod assign;
 #[cfg(test)]
@@ -168,6 +168,17 @@ impl Groups {
         }
         group.rebalance(topics, now + self.answer_max);
         self.wake();
+    }
+
+    /// Lists members that were not replaced, and what belongs to them.
+    pub(super) fn roster(&self, name: &str) -> Roster {
+        let all = self.all.lock();
+        let Some(group) = all.groups.get(name) else { return Roster::default() };
+        Roster {
+            members: group.members.values().filter(|member| !member.replaced).count(),
+            is_settled: group.owners.values().all(|owner| owner.until.is_none()),
+            owned: group.owners.keys().cloned().collect(),
+        }
     }
 
     pub(super) fn ticket(&self, name: &str, id: MemberId) -> Result<Ticket> {

@@ -41,13 +41,23 @@ impl EmbeddedReader {
         self.assigned.iter_mut().filter(|a| a.at.is_none()).try_for_each(|a| a.resolve(&self.state))
     }
 
+    /// Tells of a partition whose topic was deleted, or deleted and made anew: once, then it is no longer read.
+    fn check_gone(&mut self) -> Result<()> {
+        let is_gone =
+            |a: &Assigned| a.at.as_ref().is_some_and(|(p, _)| p.is_gone() && !self.state.topics.holds(p));
+        let Some(index) = self.assigned.iter().position(is_gone) else { return Ok(()) };
+        let topic = self.assigned.remove(index).tp.topic;
+        let is_back = self.state.topics.get(&topic).is_some();
+        Err(if is_back { LogError::Recreated(topic) } else { LogError::UnknownTopic(topic) })
+    }
+
     /// Partitions that have something to tell now, whose turn it is first.
     fn ready(&self) -> Vec<(usize, Arc<Partition>, i64)> {
         let count = self.assigned.len();
         let in_turn = (0..count).map(|i| (i + self.turn) % count);
         in_turn
             .filter_map(|i| {
-                let (partition, position) = self.assigned[i].at.as_ref()?;
+                let (partition, position) = self.assigned[i].at.as_ref().filter(|(p, _)| !p.is_gone())?;
                 let marks = partition.marks();
                 (*position != marks.next || *position < marks.low).then(|| (i, partition.clone(), *position))
             })
@@ -120,6 +130,7 @@ impl Reader for EmbeddedReader {
     async fn next(&mut self) -> Result<Vec<Fetched>> {
         loop {
             self.commits.borrow_and_update();
+            self.check_gone()?;
             self.resolve()?;
             let ready = self.ready();
             let mut answers = if ready.is_empty() { Vec::new() } else { self.fetch(ready).await? };
@@ -164,6 +175,10 @@ fn read(state: &State, partition: &Arc<Partition>, from: i64, max_bytes: usize) 
         // Past the end: what was there is gone, and new records will come from the end on.
         let start = from.max(marks.low).min(marks.next);
         let gap = (start != from).then_some(Gap { from, to: start });
+        if gap.is_some() && partition.is_gone() {
+            // That is its deletion, which is told by itself.
+            return Ok((fetched(partition, Vec::new(), from, from, None), 0));
+        }
         let (batches, next, bytes) = read_range(state, partition, start..marks.next, max_bytes)?;
         if partition.marks().low <= start {
             return Ok((fetched(partition, batches, from, next, gap), bytes));

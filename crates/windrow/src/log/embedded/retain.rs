@@ -10,7 +10,7 @@ use windrow_core::batch::BatchHead;
 use super::{
     State, compact,
     store::{Marks, Write},
-    topics::Partition,
+    topics::{Partition, TopicState, Topics},
 };
 use crate::log::{LogError, Result};
 
@@ -53,6 +53,24 @@ pub(super) fn delete_below(state: &State, partition: &Arc<Partition>, offset: i6
     let before = partition.marks();
     let after = Marks { low: before.low.max(offset), ..before };
     if after == before { Ok(()) } else { apply(partition, before, after, state.store.write()) }
+}
+
+/// Deletes a topic: nothing is appended from the first step on, and its number is free only when its records are gone, so that a
+/// deletion which was cut short leaves an emptied topic, never records that a later topic would find.
+pub(super) fn delete_topic(state: &State, topic: &TopicState) -> Result<()> {
+    {
+        let _append = state.append.lock();
+        Topics::close(topic, true);
+    }
+    let deleted = topic
+        .partitions
+        .iter()
+        .try_for_each(|partition| delete_below(state, partition, partition.marks().next))
+        .and_then(|()| state.topics.forget(topic, &state.store));
+    deleted.inspect_err(|_| {
+        let _append = state.append.lock();
+        Topics::close(topic, false);
+    })
 }
 
 /// Removes batches from the front as long as `goes` says so of the batch and the bytes held.

@@ -1,9 +1,10 @@
-//! The store: one fjall database, its two keyspaces and how their keys are written.
+//! The store: what the two keyspaces hold and how their keys are written.
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
 //! | `records` | partition, base offset | one record batch (format v2) |
 //! | `facts` | `f` | version of all this |
+//! | | `c` | number of the last write (`database`) |
 //! | | `t`, name | [`TopicMeta`] in JSON |
 //! | | `m`, partition | low watermark, next offset, bytes held |
 //! | | `o`, group, partition | next offset to read |
@@ -11,20 +12,14 @@
 //! **Invariant:** numbers in keys are big-endian, so that the order of keys is the order of offsets.
 //! **Not here:** who may write (`commit`), what is in memory (`topics`).
 
-use std::{
-    ffi::CString,
-    io,
-    mem::MaybeUninit,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use bytes::Bytes;
-use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch, PersistMode, Readable,
-    Snapshot,
-};
+use fjall::{Readable, Snapshot};
+use parking_lot::RwLockReadGuard;
 use serde::{Deserialize, Serialize};
 
+use super::database::{Database, Open, Operation, Space};
 use crate::{
     config,
     log::{LogError, Result},
@@ -33,11 +28,6 @@ use crate::{
 /// Version of the layout above.
 const FORMAT: &[u8] = b"1";
 const FORMAT_KEY: &[u8] = b"f";
-
-/// What is read again when the log opens: at a few hundred MB/s this keeps the start under half a second.
-const JOURNAL_MAX_BYTES: u64 = 128 << 20;
-/// Memory for what is not yet in tables; two of each keyspace may exist at once.
-const MEMTABLE_BYTES: u64 = 32 << 20;
 
 /// A partition's place in keys: topic number, partition number.
 pub(super) type Place = [u8; 12];
@@ -82,50 +72,35 @@ impl Marks {
     }
 }
 
-/// The open database.
+/// The open store.
 pub(super) struct Store {
-    directory: PathBuf,
-    durability: Option<PersistMode>,
-    room_min_bytes: u64,
-    db: Database,
-    records: Keyspace,
-    facts: Keyspace,
+    pub(super) database: Database,
 }
 
 /// One atomic write.
 pub(super) struct Write<'a> {
     store: &'a Store,
-    batch: OwnedWriteBatch,
+    operations: Vec<Operation>,
 }
 
-/// Batches of one partition at one moment, in offset order.
+/// Batches of one partition at one moment, in offset order. Fields are dropped in order: the iterator before the guard.
 pub(super) struct Batches<'a> {
     store: &'a Store,
     first: Option<(i64, Bytes)>,
     rest: fjall::Iter,
+    _open: RwLockReadGuard<'a, Option<Open>>,
 }
 
 impl Store {
     /// Opens the directory, making it at the first time.
     pub(super) fn open(directory: &Path, sync: config::Sync, room_min_bytes: u64) -> Result<Self> {
-        let at = |e: fjall::Error| open_error(directory, e);
-        let db = Database::builder(directory).max_journaling_size(JOURNAL_MAX_BYTES).open().map_err(at)?;
-        let options = KeyspaceCreateOptions::default;
-        // Batches are large: kept apart from their keys, they are not rewritten when the tree is.
-        let apart = || options().with_kv_separation(Some(KvSeparationOptions::default()));
-        let store = Self {
-            directory: directory.to_owned(),
-            durability: match sync {
-                config::Sync::Commit => Some(PersistMode::SyncData),
-                config::Sync::Interval | config::Sync::Never => Some(PersistMode::Buffer),
-            },
-            room_min_bytes,
-            records: db.keyspace("records", || apart().max_memtable_size(MEMTABLE_BYTES)).map_err(at)?,
-            facts: db.keyspace("facts", || options().max_memtable_size(MEMTABLE_BYTES)).map_err(at)?,
-            db,
-        };
-        match store.facts.get(FORMAT_KEY).map_err(at)? {
-            None => store.facts.insert(FORMAT_KEY, FORMAT).map_err(at)?,
+        let store = Self { database: Database::open(directory, sync, room_min_bytes)? };
+        match store.fact(FORMAT_KEY)? {
+            None => {
+                let mut write = store.write();
+                write.fact(FORMAT_KEY.to_vec(), FORMAT.to_vec());
+                write.commit()?;
+            }
             Some(found) if found == FORMAT => {}
             Some(found) => {
                 let found = String::from_utf8_lossy(&found).into_owned();
@@ -139,35 +114,17 @@ impl Store {
         Ok(store)
     }
 
-    /// Forces everything written so far to disk.
-    pub(super) fn persist(&self) -> Result<()> {
-        self.db.persist(PersistMode::SyncAll).map_err(|e| self.error(e))
-    }
-
-    /// Refuses when a write of `bytes` would leave too little room on the disk. A write that fails half-way is worse: the
-    /// database takes no more of them until it is opened anew.
-    pub(super) fn room(&self, bytes: usize) -> Result<()> {
-        let at = |e| LogError::Retry(format!("the log in {}: {e}", self.directory.display()));
-        let free = free_bytes(&self.directory).map_err(at)?;
-        if free >= self.room_min_bytes.saturating_add(bytes as u64) {
-            return Ok(());
-        }
-        let (directory, min) = (self.directory.display(), self.room_min_bytes);
-        Err(LogError::Retry(format!(
-            "the disk of the log in {directory} has {free} bytes left and {min} of them are kept free: make room"
-        )))
-    }
-
     /// Starts a write.
     pub(super) fn write(&self) -> Write<'_> {
-        Write { store: self, batch: self.db.batch().durability(self.durability) }
+        Write { store: self, operations: Vec::new() }
     }
 
     /// Reads all topics.
     pub(super) fn topics(&self) -> Result<Vec<(String, TopicMeta)>> {
         let mut topics = Vec::new();
-        for item in self.facts.prefix(b"t") {
-            let (key, meta) = item.into_inner().map_err(|e| self.error(e))?;
+        let open = self.database.read()?;
+        for item in open.iter().flat_map(|open| open.facts.prefix(b"t")) {
+            let (key, meta) = item.into_inner().map_err(|e| self.database.error(&e))?;
             let name = &key[1..];
             let meta =
                 serde_json::from_slice(&meta).map_err(|e| self.broken("topic", name, &e.to_string()))?;
@@ -178,7 +135,7 @@ impl Store {
 
     /// Reads a partition's marks.
     pub(super) fn marks(&self, place: Place) -> Result<Marks> {
-        match self.facts.get(marks_key(place)).map_err(|e| self.error(e))? {
+        match self.fact(&marks_key(place))? {
             None => Ok(Marks::default()),
             Some(found) => Marks::decode(&found).ok_or_else(|| self.broken("marks", &place, "wrong length")),
         }
@@ -186,7 +143,7 @@ impl Store {
 
     /// Reads a group's position in a partition.
     pub(super) fn offset(&self, group: &str, place: Place) -> Result<Option<i64>> {
-        let Some(found) = self.facts.get(offset_key(group, place)).map_err(|e| self.error(e))? else {
+        let Some(found) = self.fact(&offset_key(group, place))? else {
             return Ok(None);
         };
         let bytes: [u8; 8] =
@@ -194,47 +151,63 @@ impl Store {
         Ok(Some(i64::from_be_bytes(bytes)))
     }
 
-    /// Iterates over batches, from the one that holds `from` (or the last before it) on.
-    pub(super) fn batches(&self, place: Place, from: i64) -> Result<Batches<'_>> {
-        let snapshot = self.db.snapshot();
-        let mut rest = snapshot.range(&self.records, record_key(place, from)..=record_key(place, i64::MAX));
-        let mut first = rest.next().map(|item| self.entry(item)).transpose()?;
-        if first.as_ref().is_none_or(|(base, _)| *base != from)
-            && let Some(before) = self.batch_before(&snapshot, place, from)?
-        {
-            rest = snapshot.range(&self.records, record_key(place, from)..=record_key(place, i64::MAX));
-            first = Some(before);
+    /// Returns the keys of every group's positions in a topic.
+    fn offset_keys(&self, topic: u64) -> Result<Vec<Vec<u8>>> {
+        let mut keys = Vec::new();
+        let open = self.database.read()?;
+        for item in open.iter().flat_map(|open| open.facts.prefix(b"o")) {
+            let key = item.key().map_err(|e| self.database.error(&e))?;
+            if key.last_chunk::<12>().is_some_and(|place| place[..8] == topic.to_be_bytes()) {
+                keys.push(key.to_vec());
+            }
         }
-        Ok(Batches { store: self, first, rest })
+        Ok(keys)
     }
 
-    fn batch_before(&self, snapshot: &Snapshot, place: Place, from: i64) -> Result<Option<(i64, Bytes)>> {
-        let mut before = snapshot.range(&self.records, record_key(place, 0)..record_key(place, from));
+    /// Iterates over batches, from the one that holds `from` (or the last before it) on.
+    pub(super) fn batches(&self, place: Place, from: i64) -> Result<Batches<'_>> {
+        let guard = self.database.read()?;
+        let Some(open) = &*guard else { return Err(LogError::Retry("the log is being opened".to_owned())) };
+        let snapshot = open.db.snapshot();
+        let mut rest = snapshot.range(&open.records, record_key(place, from)..=record_key(place, i64::MAX));
+        let mut first = rest.next().map(|item| self.entry(item)).transpose()?;
+        if first.as_ref().is_none_or(|(base, _)| *base != from)
+            && let Some(before) = self.batch_before(open, &snapshot, place, from)?
+        {
+            rest = snapshot.range(&open.records, record_key(place, from)..=record_key(place, i64::MAX));
+            first = Some(before);
+        }
+        Ok(Batches { store: self, first, rest, _open: guard })
+    }
+
+    fn batch_before(
+        &self,
+        open: &Open,
+        snapshot: &Snapshot,
+        place: Place,
+        from: i64,
+    ) -> Result<Option<(i64, Bytes)>> {
+        let mut before = snapshot.range(&open.records, record_key(place, 0)..record_key(place, from));
         before.next_back().map(|item| self.entry(item)).transpose()
     }
 
+    fn fact(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        let open = self.database.read()?;
+        let found = open.as_ref().map_or(Ok(None), |open| open.facts.get(key));
+        // Copied: a view of the database's own memory would outlive the guard.
+        found
+            .map(|found| found.map(|value| Bytes::copy_from_slice(&value)))
+            .map_err(|e| self.database.error(&e))
+    }
+
     fn entry(&self, item: fjall::Guard) -> Result<(i64, Bytes)> {
-        let (key, value) = item.into_inner().map_err(|e| self.error(e))?;
+        let (key, value) = item.into_inner().map_err(|e| self.database.error(&e))?;
         let base = key.last_chunk().map(|base| i64::from_be_bytes(*base));
         Ok((base.ok_or_else(|| self.broken("record key", &key, "too short"))?, value.into()))
     }
 
-    /// Sorts the database's errors by what helps.
-    fn error(&self, error: fjall::Error) -> LogError {
-        let directory = self.directory.display();
-        LogError::Fatal(match error {
-            fjall::Error::Io(e) if e.kind() == io::ErrorKind::StorageFull => {
-                format!("no space left for the log in {directory}")
-            }
-            fjall::Error::Poisoned => format!(
-                "the log in {directory} takes no more writes: one failed before; start again to recover what is on disk"
-            ),
-            other => format!("the log in {directory} failed: {}", plain(&other)),
-        })
-    }
-
     fn broken(&self, what: &str, key: &[u8], reason: &str) -> LogError {
-        let directory = self.directory.display();
+        let directory = self.database.directory().display();
         LogError::Fatal(format!("the log in {directory} is damaged: {what} {}: {reason}", key.escape_ascii()))
     }
 }
@@ -243,33 +216,58 @@ impl Write<'_> {
     /// Adds or replaces a topic.
     pub(super) fn topic(&mut self, name: &str, meta: &TopicMeta) -> Result<()> {
         let text = serde_json::to_vec(meta).map_err(|e| LogError::Fatal(format!("topic {name}: {e}")))?;
-        self.batch.insert(&self.store.facts, [b"t", name.as_bytes()].concat(), text);
+        self.fact([b"t", name.as_bytes()].concat(), text);
+        Ok(())
+    }
+
+    /// Removes a topic, its partitions' marks and every group's positions in them.
+    pub(super) fn remove_topic(&mut self, name: &str, meta: &TopicMeta) -> Result<()> {
+        self.forget([b"t", name.as_bytes()].concat());
+        for n in 0..meta.partitions {
+            self.forget(marks_key(place(meta.number, n)).to_vec());
+        }
+        for key in self.store.offset_keys(meta.number)? {
+            self.forget(key);
+        }
         Ok(())
     }
 
     /// Sets a partition's marks.
     pub(super) fn marks(&mut self, place: Place, marks: Marks) {
-        self.batch.insert(&self.store.facts, marks_key(place), marks.encode());
+        self.fact(marks_key(place).to_vec(), marks.encode());
     }
 
     /// Adds or replaces a batch.
     pub(super) fn put(&mut self, place: Place, base_offset: i64, batch: Vec<u8>) {
-        self.batch.insert(&self.store.records, record_key(place, base_offset), batch);
+        self.record(place, base_offset, Some(batch));
     }
 
     /// Removes a batch.
     pub(super) fn remove(&mut self, place: Place, base_offset: i64) {
-        self.batch.remove(&self.store.records, record_key(place, base_offset));
+        self.record(place, base_offset, None);
     }
 
     /// Sets a group's position.
     pub(super) fn offset(&mut self, group: &str, place: Place, offset: i64) {
-        self.batch.insert(&self.store.facts, offset_key(group, place), offset.to_be_bytes());
+        self.fact(offset_key(group, place), offset.to_be_bytes().to_vec());
     }
 
     /// Makes all of it visible at once, and durable as configured.
     pub(super) fn commit(self) -> Result<()> {
-        self.batch.commit().map_err(|e| self.store.error(e))
+        self.store.database.write(self.operations)
+    }
+
+    fn forget(&mut self, key: Vec<u8>) {
+        self.operations.push(Operation { space: Space::Facts, key, value: None });
+    }
+
+    fn fact(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.operations.push(Operation { space: Space::Facts, key, value: Some(value) });
+    }
+
+    fn record(&mut self, place: Place, base_offset: i64, value: Option<Vec<u8>>) {
+        let key = record_key(place, base_offset).to_vec();
+        self.operations.push(Operation { space: Space::Records, key, value });
     }
 }
 
@@ -309,37 +307,4 @@ fn marks_key(place: Place) -> [u8; 13] {
     let mut key = [b'm'; 13];
     key[1..].copy_from_slice(&place);
     key
-}
-
-/// What the disk that holds `directory` has left for this user.
-fn free_bytes(directory: &Path) -> io::Result<u64> {
-    let path = CString::new(directory.as_os_str().as_encoded_bytes())?;
-    let mut stat = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: the path ends with a zero byte and `stat` is memory of the right size, which the call fills on success.
-    let stat = unsafe {
-        if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        stat.assume_init()
-    };
-    Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
-}
-
-fn open_error(directory: &Path, error: fjall::Error) -> LogError {
-    let directory = directory.display();
-    LogError::Fatal(match error {
-        fjall::Error::Locked => format!(
-            "directory {directory} is in use by another process: stop it, or give this one another `directory` in [log]"
-        ),
-        fjall::Error::Io(e) => format!("cannot write to directory {directory}: {e}"),
-        other => format!("cannot open the log in directory {directory}: {}", plain(&other)),
-    })
-}
-
-fn plain(error: &fjall::Error) -> String {
-    match error {
-        fjall::Error::Io(e) => e.to_string(),
-        fjall::Error::Storage(e) => format!("{e:?}"),
-        other => format!("{other:?}"),
-    }
 }

@@ -1,6 +1,6 @@
 //! What only shows from inside: waking, cancelling, bounds, compaction against a model.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
@@ -125,6 +125,98 @@ async fn a_position_past_the_end_is_told_and_reading_goes_on_there() {
     assert_eq!(offsets(&reader.next().await.unwrap()), [1]);
 }
 
+/// Reads the first partition from its start, up to what it held before.
+async fn read_whole(directory: &Path) -> Result<Vec<String>> {
+    let log = EmbeddedLog::open(directory, config::Sync::Never)?;
+    let tp = Tp::new("t", 0);
+    let mut reader = reader(&log, &[&tp], From::Earliest, ReaderOptions::default()).await;
+    let mut values = Vec::new();
+    while values.len() < 8 {
+        for item in reader.next().await? {
+            assert_eq!(item.gap, None, "damage is no gap");
+            let records = item.batches.iter().flat_map(|batch| batch.records_from(item.from));
+            values.extend(records.map(|record| String::from_utf8_lossy(record.value.unwrap()).into_owned()));
+            if item.batches.is_empty() {
+                return Ok(values);
+            }
+        }
+    }
+    Ok(values)
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// Whatever byte of whatever table is turned over: what is read is what was written, or it is an error
+/// that names the directory.
+#[tokio::test]
+async fn a_damaged_table_is_an_error_and_never_other_records() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(directory.path(), config::Sync::Commit).unwrap();
+    let spec = TopicSpec {
+        name: "t".into(),
+        partitions: 1,
+        replication: -1,
+        compact: false,
+        retention: None,
+        retention_bytes: None,
+    };
+    log.create_topic(&spec).await.unwrap();
+    let tp = Tp::new("t", 0);
+    // Small batches lie with their keys, large ones apart from them.
+    let values: Vec<String> =
+        (0..8).map(|n| format!("{n}{}", "xyz".repeat(if n % 2 == 0 { 10 } else { 1_500 }))).collect();
+    for value in &values {
+        commit(&log, vec![record(&tp, "k", Some(value), 1)]).await;
+    }
+    {
+        let open = log.state.store.database.read().unwrap();
+        let open = open.as_ref().unwrap();
+        open.records.rotate_memtable_and_wait().unwrap();
+        open.facts.rotate_memtable_and_wait().unwrap();
+    }
+    drop(log);
+    assert_eq!(read_whole(directory.path()).await.unwrap(), values);
+    let is_table = |path: &PathBuf| {
+        path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tables" | "blobs")))
+    };
+    let tables: Vec<_> = files_below(directory.path()).into_iter().filter(is_table).collect();
+    assert!(tables.len() >= 4, "{tables:?}");
+    let (mut refused, mut harmless) = (0, 0);
+    for table in &tables {
+        let whole = std::fs::read(table).unwrap();
+        for at in (0..whole.len()).step_by((whole.len() / 25).max(1)) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x55;
+            std::fs::write(table, bytes).unwrap();
+            match read_whole(directory.path()).await {
+                Ok(read) => {
+                    assert_eq!(read, values, "{} byte {at}", table.display());
+                    harmless += 1;
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(
+                        text.contains(&*directory.path().to_string_lossy()),
+                        "{} byte {at}: {text}",
+                        table.display()
+                    );
+                    refused += 1;
+                }
+            }
+            std::fs::write(table, &whole).unwrap();
+        }
+    }
+    // Numbers that nothing depends on here.
+    assert!(refused > 10 * harmless, "{refused} refused, {harmless} harmless");
+}
+
 #[tokio::test]
 async fn a_missing_topic_is_told_until_it_is_there() {
     let bed = bed(false).await;
@@ -208,24 +300,119 @@ fn another_format_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_writes_and_harms_nothing() {
-    let Bed { log, tp, _directory: directory } = bed(false).await;
-    commit(&log, vec![record(&tp, "k", None, 1)]).await;
-    drop(log);
-    let log = EmbeddedLog::open_with(directory.path(), config::Sync::Commit, u64::MAX / 2).unwrap();
-    let mut writer = log.writer(WriterOptions { transactional_id: None }).await.unwrap();
-    writer.send(vec![record(&tp, "k", None, 2)]).await.unwrap();
+async fn a_full_disk_refuses_writes_harms_nothing_and_is_over_without_a_restart() {
+    let bed = bed(false).await;
+    let database = &bed.log.state.store.database;
+    let health = bed.log.health();
+    commit(&bed.log, vec![record(&bed.tp, "k", None, 1)]).await;
+    database.set_room_min(u64::MAX / 2);
+    let mut writer = bed.log.writer(WriterOptions { transactional_id: Some("w".to_owned()) }).await.unwrap();
+    writer.begin().await.unwrap();
+    writer.send(vec![record(&bed.tp, "k", None, 2)]).await.unwrap();
     let error = writer.commit().await.unwrap_err();
     assert!(matches!(error, LogError::Retry(_)) && error.to_string().contains("make room"), "{error}");
+    assert!(health.borrow().as_ref().is_some_and(|why| why.contains("make room")), "{health:?}");
+    let spec = TopicSpec {
+        name: "u".into(),
+        partitions: 1,
+        replication: -1,
+        compact: false,
+        retention: None,
+        retention_bytes: None,
+    };
+    assert!(matches!(bed.log.create_topic(&spec).await, Err(LogError::Retry(_))), "no topic either");
     // Reading and purging go on.
-    let mut all = reader(&log, &[&tp], From::Earliest, ReaderOptions::default()).await;
+    let mut all = reader(&bed.log, &[&bed.tp], From::Earliest, ReaderOptions::default()).await;
     assert_eq!(offsets(&all.next().await.unwrap()), [0]);
-    log.delete_records(&tp, 1).await.unwrap();
-    drop((writer, all, log));
-    let log = EmbeddedLog::open(directory.path(), config::Sync::Commit).unwrap();
-    commit(&log, vec![record(&tp, "k", None, 3)]).await;
-    let ends = log.ends(&[tp]).await.unwrap();
+    bed.log.delete_records(&bed.tp, 1).await.unwrap();
+    // There is room again: the same writer goes on, and nothing of what was refused is there.
+    database.set_room_min(0);
+    writer.begin().await.unwrap();
+    writer.send(vec![record(&bed.tp, "k", None, 3)]).await.unwrap();
+    writer.commit().await.unwrap();
+    assert_eq!(*health.borrow(), None);
+    assert_eq!(offsets(&all.next().await.unwrap()), [1]);
+    let ends = bed.log.ends(std::slice::from_ref(&bed.tp)).await.unwrap();
     assert_eq!((ends[0].earliest, ends[0].high_watermark), (1, 2));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_noticed_to_be_over_when_nobody_writes() {
+    let bed = bed(false).await;
+    let mut health = bed.log.health();
+    let database = &bed.log.state.store.database;
+    database.set_room_min(u64::MAX / 2);
+    assert!(database.room(1).is_err());
+    database.set_room_min(0);
+    let healthy = health.wait_for(Option::is_none);
+    tokio::time::timeout(Duration::from_secs(60), healthy).await.expect("told by itself").unwrap();
+}
+
+/// After each: what the writer is told, and how many records are there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_write_is_answered_by_what_the_disk_holds() {
+    use database::Fault::{After, Before, Reopen};
+    let cases: [(&[database::Fault], bool); 4] = [
+        (&[Before], false),
+        (&[After], true),
+        (&[Before, Reopen, Reopen], false),
+        (&[After, Reopen, Reopen], true),
+    ];
+    let bed = bed(false).await;
+    let options = GroupOptions { group: "g".to_owned(), instance_id: None, topics: vec!["t".into()] };
+    let mut group = bed.log.group(options).await.unwrap();
+    assert!(matches!(group.next().await.unwrap(), super::super::GroupEvent::Assigned(_)));
+    let member = group.membership().unwrap();
+    let mut writer = bed.log.writer(WriterOptions { transactional_id: Some("w".to_owned()) }).await.unwrap();
+    let mut all = reader(&bed.log, &[&bed.tp], From::Earliest, ReaderOptions::default()).await;
+    let tps = std::slice::from_ref(&bed.tp);
+    let mut there = 0;
+    for (faults, lands) in cases {
+        for faults in [faults, &[]] {
+            bed.log.state.store.database.faults.lock().extend(faults);
+            writer.begin().await.unwrap();
+            writer.send(vec![record(&bed.tp, "k", None, there)]).await.unwrap();
+            writer.send_offsets("g", &[(bed.tp.clone(), there + 1)], &member).await.unwrap();
+            let told = writer.commit().await;
+            let landed = faults.is_empty() || lands;
+            assert_eq!(told.is_ok(), landed, "{faults:?}: {told:?}");
+            assert!(told.is_ok() || matches!(told, Err(LogError::Retry(_))), "{faults:?}: {told:?}");
+            assert!(bed.log.state.store.database.faults.lock().is_empty(), "{faults:?}");
+            there += i64::from(landed);
+            // The reader and the member are the ones from before.
+            assert_eq!(bed.log.ends(tps).await.unwrap()[0].high_watermark, there, "{faults:?}");
+            let position = bed.log.committed("g", tps).await.unwrap()[0];
+            assert_eq!(position.unwrap_or(0), there, "{faults:?}");
+            if landed {
+                assert_eq!(offsets(&all.next().await.unwrap()), [there - 1], "{faults:?}");
+            }
+        }
+    }
+    drop((writer, all, group));
+    let Bed { log, tp, _directory: directory } = bed;
+    drop(log);
+    let log = EmbeddedLog::open(directory.path(), config::Sync::Commit).unwrap();
+    let mut all = reader(&log, &[&tp], From::Earliest, ReaderOptions::default()).await;
+    assert_eq!(offsets(&all.next().await.unwrap()), (0..there).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_log_that_closes_does_not_wait_for_its_disk() {
+    let bed = bed(false).await;
+    let mut writer = bed.log.writer(WriterOptions { transactional_id: None }).await.unwrap();
+    let mut health = bed.log.health();
+    let endless = std::iter::once(database::Fault::Before).chain([database::Fault::Reopen; 100_000]);
+    bed.log.state.store.database.faults.lock().extend(endless);
+    writer.send(vec![record(&bed.tp, "k", None, 1)]).await.unwrap();
+    let writing = tokio::spawn(async move { writer.commit().await });
+    health.wait_for(Option::is_some).await.unwrap();
+    let log = bed.log;
+    tokio::task::spawn_blocking(move || drop(log)).await.unwrap();
+    let error = writing.await.unwrap().unwrap_err();
+    assert!(
+        matches!(error, LogError::Fatal(_)) && error.to_string().contains("told when it opens"),
+        "{error}"
+    );
 }
 
 proptest! {

@@ -6,7 +6,10 @@
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
     hash::BuildHasher,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -22,9 +25,15 @@ pub(super) struct Partition {
     marks: Mutex<Marks>,
     /// What the last compaction of this run reached, and the bytes it left.
     compacted: Mutex<(i64, u64)>,
+    /// The topic is being deleted, or is deleted: whoever still holds this may not use it.
+    gone: AtomicBool,
 }
 
 impl Partition {
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(SeqCst)
+    }
+
     pub(super) fn compacted_to(&self) -> i64 {
         self.compacted.lock().0.max(self.marks().low)
     }
@@ -62,19 +71,25 @@ pub(super) struct TopicState {
 
 impl TopicState {
     fn load(name: &str, meta: TopicMeta, store: &Store) -> Result<Arc<Self>> {
-        let name: Topic = name.into();
-        let partition = |n| {
-            let place = store::place(meta.number, n);
+        let (name, partitions) = (Topic::from(name), Vec::new());
+        Self { name, meta, partitions }.filled(store)
+    }
+
+    /// Loads the partitions that `meta` has and this has not.
+    fn filled(mut self, store: &Store) -> Result<Arc<Self>> {
+        for n in self.partitions.len() as i32..self.meta.partitions {
+            let place = store::place(self.meta.number, n);
             let marks = Mutex::new(store.marks(place)?);
-            Ok(Arc::new(Partition {
-                tp: Tp::new(name.clone(), n),
+            let (tp, compacted) = (Tp::new(self.name.clone(), n), Mutex::default());
+            self.partitions.push(Arc::new(Partition {
+                tp,
                 place,
                 marks,
-                compacted: Mutex::default(),
-            }))
-        };
-        let partitions = (0..meta.partitions).map(partition).collect::<Result<_>>()?;
-        Ok(Arc::new(Self { name, meta, partitions }))
+                compacted,
+                gone: AtomicBool::new(false),
+            }));
+        }
+        Ok(Arc::new(self))
     }
 
     pub(super) fn info(&self) -> TopicInfo {
@@ -84,7 +99,11 @@ impl TopicState {
 
 /// All topics.
 #[derive(Debug, Default)]
-pub(super) struct Topics(RwLock<BTreeMap<Topic, Arc<TopicState>>>);
+pub(super) struct Topics {
+    all: RwLock<BTreeMap<Topic, Arc<TopicState>>>,
+    /// Held while one is made: who only looks does not wait for the disk.
+    creating: Mutex<()>,
+}
 
 impl Topics {
     pub(super) fn load(store: &Store) -> Result<Self> {
@@ -93,44 +112,81 @@ impl Topics {
             let topic = TopicState::load(&name, meta, store)?;
             all.insert(topic.name.clone(), topic);
         }
-        Ok(Self(RwLock::new(all)))
+        Ok(Self { all: RwLock::new(all), creating: Mutex::default() })
     }
 
     /// Creates a topic; `false` when it exists.
     pub(super) fn create(&self, spec: &TopicSpec, store: &Store) -> Result<bool> {
-        if !(1..=PARTITIONS_MAX).contains(&spec.partitions) {
-            let reason = format!("{} partitions; there may be 1 to {PARTITIONS_MAX}", spec.partitions);
-            return Err(LogError::Refused { topic: spec.name.clone(), reason });
-        }
+        check_count(&spec.name, spec.partitions)?;
         if spec.name.is_empty() || spec.name.len() > NAME_MAX_BYTES {
             let reason = format!("a topic's name has 1 to {NAME_MAX_BYTES} bytes");
             return Err(LogError::Refused { topic: spec.name.clone(), reason });
         }
-        let mut all = self.0.write();
-        if all.contains_key(&spec.name) {
+        let _creating = self.creating.lock();
+        if self.get(&spec.name).is_some() {
             return Ok(false);
         }
         let meta = TopicMeta {
-            number: all.values().map(|t| t.meta.number + 1).max().unwrap_or(1),
+            number: self.all().iter().map(|t| t.meta.number + 1).max().unwrap_or(1),
             epoch: random_epoch(),
             partitions: spec.partitions,
             compact: spec.compact,
             retention_ms: spec.retention.map(|r| r.as_millis().try_into().unwrap_or(u64::MAX)),
             retention_bytes: spec.retention_bytes,
         };
+        store.database.room(0)?;
         let mut write = store.write();
         write.topic(&spec.name, &meta)?;
         write.commit()?;
-        all.insert(spec.name.clone(), TopicState::load(&spec.name, meta, store)?);
+        let topic = TopicState::load(&spec.name, meta, store)?;
+        self.all.write().insert(spec.name.clone(), topic);
         Ok(true)
     }
 
+    /// Adds partitions; `None` when there are as many already.
+    pub(super) fn grow(&self, name: &str, partitions: i32, store: &Store) -> Result<Option<Topic>> {
+        check_count(name, partitions)?;
+        let mut all = self.all.write();
+        let Some(topic) = all.get_mut(name) else { return Err(LogError::UnknownTopic(name.into())) };
+        if topic.meta.partitions >= partitions {
+            return Ok(None);
+        }
+        let meta = TopicMeta { partitions, ..topic.meta.clone() };
+        let mut write = store.write();
+        write.topic(name, &meta)?;
+        write.commit()?;
+        // The partitions that are there stay the very same: readers and writers hold them.
+        let grown = TopicState { name: topic.name.clone(), meta, partitions: topic.partitions.clone() };
+        *topic = grown.filled(store)?;
+        Ok(Some(topic.name.clone()))
+    }
+
+    /// Forgets a topic whose records are gone already.
+    pub(super) fn forget(&self, topic: &TopicState, store: &Store) -> Result<()> {
+        let mut all = self.all.write();
+        let mut write = store.write();
+        write.remove_topic(&topic.name, &topic.meta)?;
+        write.commit()?;
+        all.remove(&topic.name);
+        Ok(())
+    }
+
+    /// Closes a topic to writers for good, or opens it again when its deletion failed. The append lock is held.
+    pub(super) fn close(topic: &TopicState, gone: bool) {
+        topic.partitions.iter().for_each(|partition| partition.gone.store(gone, SeqCst));
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<Arc<TopicState>> {
-        self.0.read().get(name).cloned()
+        self.all.read().get(name).cloned()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<TopicState>> {
-        self.0.read().values().cloned().collect()
+        self.all.read().values().cloned().collect()
+    }
+
+    /// Tells whether a partition still belongs to its topic.
+    pub(super) fn holds(&self, partition: &Arc<Partition>) -> bool {
+        self.partition(&partition.tp).is_ok_and(|found| Arc::ptr_eq(&found, partition))
     }
 
     /// Finds a partition, or says what is missing.
@@ -148,6 +204,14 @@ impl Topics {
 const PARTITIONS_MAX: i32 = 10_000;
 /// Kafka's bound, so that a topic can move there.
 const NAME_MAX_BYTES: usize = 249;
+
+fn check_count(name: &str, partitions: i32) -> Result<()> {
+    if (1..=PARTITIONS_MAX).contains(&partitions) {
+        return Ok(());
+    }
+    let reason = format!("{partitions} partitions; there may be 1 to {PARTITIONS_MAX}");
+    Err(LogError::Refused { topic: name.into(), reason })
+}
 
 /// Draws an id from the operating system's randomness, by the way of the standard hasher's seeds.
 fn random_epoch() -> u128 {

@@ -19,12 +19,12 @@ use super::{
     store::Place,
     topics::Partition,
 };
-use crate::log::{LogError, Membership, Outgoing, Result, Topic, Tp, Writer};
+use crate::log::{LogError, Membership, Outgoing, Result, Topic, Tp, Writer, refuse_no_positions};
 
 /// A batch is closed past this: large enough that its head costs nothing, small enough to be read in one piece.
 const BATCH_TARGET_BYTES: usize = 256 << 10;
 /// Largest record: the same as Kafka's default, so that what fits here fits there.
-const RECORD_MAX_BYTES: usize = 1 << 20;
+pub(super) const RECORD_MAX_BYTES: usize = 1 << 20;
 /// What one transaction may hold in memory: 256 times the largest record.
 const TRANSACTION_MAX_BYTES: usize = 256 << 20;
 
@@ -141,9 +141,24 @@ impl EmbeddedWriter {
             self.last = Some((topic.clone(), vec![None; found.partitions.len()]));
         }
         if let Some((_, slots)) = &mut self.last {
+            // The topic may have grown since.
+            slots.resize(slots.len().max(number + 1), None);
             slots[number] = Some(slot);
         }
         Ok(slot)
+    }
+
+    fn gather(&mut self, records: &[Outgoing]) -> Result<()> {
+        self.inside("send")?;
+        for record in records {
+            let slot = self.slot(&record.topic, record.partition)?;
+            self.bytes += self.pending[slot].push(record)?;
+            if self.bytes > TRANSACTION_MAX_BYTES {
+                let reason = format!("the transaction has more than {TRANSACTION_MAX_BYTES} bytes");
+                return Err(LogError::Refused { topic: record.topic.clone(), reason });
+            }
+        }
+        Ok(())
     }
 
     /// Empties the writer into a transaction.
@@ -178,20 +193,16 @@ impl Writer for EmbeddedWriter {
     }
 
     async fn send(&mut self, records: Vec<Outgoing>) -> Result<()> {
-        self.inside("send")?;
-        for record in &records {
-            let slot = self.slot(&record.topic, record.partition)?;
-            self.bytes += self.pending[slot].push(record)?;
-            if self.bytes > TRANSACTION_MAX_BYTES {
-                let reason = format!("the transaction has more than {TRANSACTION_MAX_BYTES} bytes");
-                return Err(LogError::Refused { topic: record.topic.clone(), reason });
-            }
-        }
-        Ok(())
+        self.gather(&records)
+    }
+
+    async fn send_kept(&mut self, records: &Arc<Vec<Outgoing>>) -> Result<()> {
+        self.gather(records)
     }
 
     async fn send_offsets(&mut self, group: &str, offsets: &[(Tp, i64)], member: &Membership) -> Result<()> {
         self.inside("send_offsets")?;
+        refuse_no_positions(offsets)?;
         let Some(ticket) = member.0.downcast_ref::<Ticket>() else {
             return Err(LogError::Fatal("this membership is of another log".to_owned()));
         };

@@ -27,12 +27,14 @@ use super::{
     cluster::{ANSWER_MAX, Cluster, Pause, SETTLE_MAX, find, leader},
     trouble,
 };
-use crate::log::{Ends, LogError, Result, Topic, TopicInfo, TopicSpec, Tp};
+use crate::log::{Ends, LogError, Result, TOMBSTONES_KEPT, Topic, TopicInfo, TopicSpec, Tp};
 
 /// ListOffsets: the first offset held.
 pub(super) const EARLIEST: i64 = -2;
 /// ListOffsets: the end; with isolation level 1 the last stable offset.
 pub(super) const LATEST: i64 = -1;
+/// How long tombstones are kept after they were compacted.
+pub(super) const TOMBSTONES: &str = "delete.retention.ms";
 
 pub(super) fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
@@ -40,27 +42,16 @@ pub(super) fn name(topic: &str) -> TopicName {
 
 /// Creates a topic and waits until its partitions have leaders.
 pub(super) async fn create(cluster: &Cluster, spec: &TopicSpec) -> Result<bool> {
-    let config = |name: &'static str, value: String| {
+    let config = |(name, value): (&'static str, String)| {
         CreatableTopicConfig::default()
             .with_name(StrBytes::from_static_str(name))
             .with_value(Some(StrBytes::from_string(value)))
     };
-    let policy = match (spec.compact, spec.retention) {
-        (true, None) => "compact",
-        (true, Some(_)) => "compact,delete",
-        (false, _) => "delete",
-    };
-    let retention_ms = spec.retention.map_or("-1".to_owned(), |age| age.as_millis().to_string());
-    let retention_bytes = spec.retention_bytes.map_or("-1".to_owned(), |bytes| bytes.to_string());
     let topic = CreatableTopic::default()
         .with_name(name(&spec.name))
         .with_num_partitions(spec.partitions)
         .with_replication_factor(spec.replication)
-        .with_configs(vec![
-            config("cleanup.policy", policy.to_owned()),
-            config("retention.ms", retention_ms),
-            config("retention.bytes", retention_bytes),
-        ]);
+        .with_configs(configs(spec).into_iter().map(config).collect());
     let timeout_ms = ANSWER_MAX.as_millis() as i32 / 2;
     let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(timeout_ms);
     let mut pause = Pause::new(SETTLE_MAX);
@@ -83,8 +74,33 @@ pub(super) async fn create(cluster: &Cluster, spec: &TopicSpec) -> Result<bool> 
         }
     }
     let all: Vec<Tp> = (0..spec.partitions).map(|p| Tp::new(spec.name.clone(), p)).collect();
-    by_leader(cluster, &all, true).await?;
+    led(cluster, &all).await?;
     Ok(true)
+}
+
+/// What a topic must not take from the broker's defaults.
+fn configs(spec: &TopicSpec) -> Vec<(&'static str, String)> {
+    let policy = match (spec.compact, spec.retention) {
+        (true, None) => "compact",
+        (true, Some(_)) => "compact,delete",
+        (false, _) => "delete",
+    };
+    let retention_ms = spec.retention.map_or("-1".to_owned(), |age| age.as_millis().to_string());
+    let retention_bytes = spec.retention_bytes.map_or("-1".to_owned(), |bytes| bytes.to_string());
+    let mut configs = vec![
+        ("cleanup.policy", policy.to_owned()),
+        ("retention.ms", retention_ms),
+        ("retention.bytes", retention_bytes),
+    ];
+    if spec.compact {
+        configs.push((TOMBSTONES, TOMBSTONES_KEPT.as_millis().to_string()));
+    }
+    configs
+}
+
+/// Waits until partitions that were just made have leaders.
+pub(super) async fn led(cluster: &Cluster, tps: &[Tp]) -> Result<()> {
+    by_leader(cluster, tps, true).await.map(drop)
 }
 
 /// Describes one topic.
@@ -283,6 +299,39 @@ pub(super) async fn delete_records(cluster: &Cluster, tp: &Tp, offset: i64) -> R
             LogError::Retry(why) if !pause.again().await => return Err(LogError::Retry(why)),
             LogError::Retry(_) => {}
             error => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_state_and_resuming_rely_on_is_pinned_whatever_the_brokers_defaults_are() {
+        let spec = |compact, retention| TopicSpec {
+            name: "t".into(),
+            partitions: 1,
+            replication: 1,
+            compact,
+            retention,
+            retention_bytes: None,
+        };
+        let day = Some(Duration::from_hours(24));
+        for (compact, retention, want) in [
+            (
+                true,
+                None,
+                "cleanup.policy=compact retention.ms=-1 retention.bytes=-1 delete.retention.ms=86400000",
+            ),
+            (false, None, "cleanup.policy=delete retention.ms=-1 retention.bytes=-1"),
+            (false, day, "cleanup.policy=delete retention.ms=86400000 retention.bytes=-1"),
+        ] {
+            let found =
+                configs(&spec(compact, retention)).into_iter().map(|(name, value)| format!("{name}={value}"));
+            assert_eq!(found.collect::<Vec<_>>().join(" "), want);
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Cluster: which broker answers what; connections for small questions.
 //!
 //! **In** bootstrap addresses. **Out** answers of any broker, of a partition's leader, of the controller, of a group's coordinator.
-//! **Invariant:** at most [`IDLE_MAX`] idle connections per broker; a broker that fails is left out for the next question, not
-//! for ever; every retry is bounded by [`ANSWER_MAX`] or [`SETTLE_MAX`]. **Not here:** fetching, which has connections of its own.
+//! **Invariant:** at most [`IDLE_MAX`] idle connections per broker; a broker that fails is asked last the next time; every retry is bounded by [`ANSWER_MAX`] or [`SETTLE_MAX`]. **Not here:** fetching, which has connections of its own.
 
-use std::{borrow::Borrow, fmt::Write as _, time::Duration};
+use std::{borrow::Borrow, fmt::Write as _, sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
 use kafka_protocol::{
@@ -19,7 +18,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    trouble,
+    access::Access,
+    address, trouble,
     wire::{Call, Connection},
 };
 use crate::log::{LogError, Result};
@@ -28,12 +28,15 @@ use crate::log::{LogError, Result};
 const IDLE_MAX: usize = 2;
 /// Longest wait for one answer; brokers answer metadata in milliseconds, and make topics in a few hundred.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for one answer that any broker gives out of its memory; then the next one is asked.
+const QUICK_MAX: Duration = Duration::from_secs(3);
 /// Longest wait for a cluster to settle (a leader elected, a coordinator loaded, a pending transaction decided).
 pub(super) const SETTLE_MAX: Duration = Duration::from_secs(15);
 
 /// A Kafka cluster.
 pub(super) struct Cluster {
     bootstrap: Vec<String>,
+    access: Arc<Access>,
     known: Mutex<Known>,
 }
 
@@ -42,27 +45,36 @@ struct Known {
     /// Addresses by node id, as the last metadata told.
     brokers: HashMap<i32, String>,
     idle: HashMap<String, Vec<Connection>>,
+    /// Who answered last is asked first: one that is mute costs each question its deadline.
+    answered: Option<String>,
 }
 
 impl Cluster {
     /// Names a cluster by addresses that may lead to it; `kafka://` in front is tolerated.
-    pub(super) fn new(bootstrap: &[String]) -> Result<Self> {
-        let split = bootstrap.iter().flat_map(|list| list.split(',')).map(str::trim);
+    pub(super) fn new(bootstrap: &[String], access: Access) -> Result<Self> {
+        let split = bootstrap.iter().flat_map(|list| list.split(',')).filter(|text| !text.trim().is_empty());
         let bootstrap: Vec<String> = split
-            .map(|address| address.strip_prefix("kafka://").unwrap_or(address))
-            .map(|address| address.trim_end_matches('/'))
-            .filter(|address| !address.is_empty())
-            .map(|address| if has_port(address) { address.to_owned() } else { format!("{address}:9092") })
-            .collect();
+            .map(|text| address(text).map_err(|rule| LogError::Fatal(format!("bootstrap_servers: {rule}"))))
+            .collect::<Result<_>>()?;
         if bootstrap.is_empty() {
             return Err(LogError::Fatal("bootstrap_servers names no broker".into()));
         }
-        Ok(Self { bootstrap, known: Mutex::default() })
+        Ok(Self { bootstrap, access: Arc::new(access), known: Mutex::default() })
     }
 
     /// Returns the bootstrap addresses, comma-separated.
     pub(super) fn bootstrap(&self) -> String {
         self.bootstrap.join(",")
+    }
+
+    /// How its brokers are entered.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Opens a connection to one of its brokers, for the caller alone.
+    pub(super) async fn connect(&self, address: &str) -> Result<Connection> {
+        Connection::open(address, &self.access).await
     }
 
     /// Returns the address of a broker, as the last metadata told.
@@ -92,13 +104,18 @@ impl Cluster {
         let mut addresses: Vec<String> = self.known.lock().brokers.values().cloned().collect();
         addresses
             .extend(self.bootstrap.iter().filter(|a| !addresses.contains(a)).cloned().collect::<Vec<_>>());
+        let first = self.known.lock().answered.clone();
+        addresses.sort_by_key(|address| Some(address) != first.as_ref());
         let mut failures = String::new();
         for address in addresses {
-            match self.ask(&address, request).await {
+            match self.ask_within::<C, &C>(&address, |_| request, QUICK_MAX).await {
                 Err(LogError::Retry(why)) => {
                     let _ = write!(failures, "{}{why}", if failures.is_empty() { "" } else { "; " });
                 }
-                other => return other,
+                other => {
+                    self.known.lock().answered = Some(address);
+                    return other;
+                }
             }
         }
         Err(LogError::Retry(failures))
@@ -117,9 +134,21 @@ impl Cluster {
     }
 
     /// Asks one broker a question whose shape depends on the version it will be sent in.
-    ///
-    /// An idle connection may have died unnoticed: then a new one gets a second try.
     pub(super) async fn ask_as<C, B>(&self, address: &str, request: impl Fn(i16) -> B) -> Result<C::Answer>
+    where
+        C: Call,
+        B: Borrow<C>,
+    {
+        self.ask_within::<C, B>(address, request, ANSWER_MAX).await
+    }
+
+    /// An idle connection may have died unnoticed: then a new one gets a second try.
+    async fn ask_within<C, B>(
+        &self,
+        address: &str,
+        request: impl Fn(i16) -> B,
+        wait: Duration,
+    ) -> Result<C::Answer>
     where
         C: Call,
         B: Borrow<C>,
@@ -127,7 +156,7 @@ impl Cluster {
         let idle = self.known.lock().idle.get_mut(address).and_then(Vec::pop);
         if let Some(mut connection) = idle {
             let version = connection.version::<C>()?;
-            match connection.call(request(version).borrow(), ANSWER_MAX).await {
+            match connection.call(request(version).borrow(), wait).await {
                 Err(LogError::Retry(_)) => {}
                 other => {
                     self.keep(connection);
@@ -135,9 +164,9 @@ impl Cluster {
                 }
             }
         }
-        let mut connection = Connection::open(address).await?;
+        let mut connection = self.connect(address).await?;
         let version = connection.version::<C>()?;
-        let answer = connection.call(request(version).borrow(), ANSWER_MAX).await?;
+        let answer = connection.call(request(version).borrow(), wait).await?;
         self.keep(connection);
         Ok(answer)
     }
@@ -227,13 +256,11 @@ impl Pause {
 
 /// Spreads a pause over half to one and a half of it.
 fn jittered(pause: Duration) -> Duration {
-    use std::hash::{BuildHasher as _, RandomState};
-    let random = RandomState::new().hash_one(0u8) % 1000;
-    pause / 2 + pause.mul_f64(random as f64 / 1000.0)
+    pause / 2 + pause.mul_f64(random())
 }
 
-fn has_port(address: &str) -> bool {
-    address
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+/// A number from 0 up to 1, good enough to spread things.
+pub(super) fn random() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    (RandomState::new().hash_one(0u8) % 1000) as f64 / 1000.0
 }

@@ -14,7 +14,7 @@
 //! another: twice `fetch_max_bytes` at most, plus one oversized batch.
 //! **Not here:** transactions (`answer` drops aborted batches), groups.
 //!
-//! Source: KIP-227 (full fetches only), KIP-320 (leader epochs), KIP-595 (diverging epochs), KIP-98 (read_committed).
+//! Source: KIP-392 (replicas that are near), KIP-227 (full fetches only), KIP-320 (leader epochs), KIP-595 (diverging epochs), KIP-98 (read_committed).
 
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ use crate::log::{Fetched, From, LogError, Reader, ReaderOptions, Result, Tp};
 mod answer;
 mod broker;
 mod keeper;
+mod near;
 mod table;
 
 /// Answers that may wait: each broker has at most one, so this is the number of brokers that never wait for each other.
@@ -44,10 +45,17 @@ struct Delivery {
     _turn: Option<OwnedSemaphorePermit>,
 }
 
-/// A failure, of one partition (told only while it is still the same assignment) or of all.
+/// A failure. Told only while nothing was assigned anew since: an outage outlasts its queue of failures otherwise, when
+/// each makes the caller begin again.
 struct Trouble {
-    of: Option<(Tp, u64)>,
+    of: Of,
     error: LogError,
+}
+
+/// What a failure is about, and the token that it belongs to.
+enum Of {
+    Part(Tp, u64),
+    All(u64),
 }
 
 /// A reader of Kafka partitions.
@@ -77,8 +85,10 @@ impl Fetcher {
             .filter(|(token, item)| is_current(&item.tp, *token))
             .map(|(_, item)| item)
             .collect();
-        let trouble =
-            delivery.trouble.filter(|t| t.of.as_ref().is_none_or(|(tp, token)| is_current(tp, *token)));
+        let trouble = delivery.trouble.filter(|trouble| match &trouble.of {
+            Of::Part(tp, token) => is_current(tp, *token),
+            Of::All(token) => self.table.newest_token() == *token,
+        });
         match trouble {
             Some(trouble) if items.is_empty() => return Err(trouble.error),
             Some(trouble) => self.late = Some(trouble.error),
@@ -117,5 +127,31 @@ impl Reader for Fetcher {
                 return Ok(items);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outage(table: &Table, what: &str) -> Delivery {
+        Delivery::trouble(table.newest_token(), LogError::Retry(what.into()))
+    }
+
+    #[tokio::test]
+    async fn who_assigns_anew_is_not_told_of_the_outage_before() {
+        let (sender, deliveries) = mpsc::channel(WAITING_MAX);
+        let keeper = tokio::spawn(std::future::pending::<()>()).abort_handle();
+        let table = Arc::new(Table::default());
+        let mut fetcher = Fetcher { table: table.clone(), deliveries, keeper, late: None };
+        fetcher.assign(Tp::new("t", 0), From::Earliest);
+        for _ in 0..3 {
+            sender.send(outage(&table, "before")).await.unwrap_or_default();
+        }
+        assert!(matches!(fetcher.next().await, Err(LogError::Retry(why)) if why == "before"));
+        fetcher.unassign(&Tp::new("t", 0));
+        fetcher.assign(Tp::new("t", 0), From::Earliest);
+        sender.send(outage(&table, "after")).await.unwrap_or_default();
+        assert!(matches!(fetcher.next().await, Err(LogError::Retry(why)) if why == "after"));
     }
 }

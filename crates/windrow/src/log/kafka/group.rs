@@ -32,14 +32,19 @@ use rdkafka::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use self::callbacks::{Callbacks, Shared};
+use self::{
+    callbacks::{Callbacks, Shared},
+    identity::member_id,
+};
 use super::{
     cluster::{Cluster, Pause, SETTLE_MAX},
+    security::token::Giver,
     set_default, trouble,
 };
 use crate::log::{Group, GroupEvent, GroupOptions, LogError, Membership, Result};
 
 mod callbacks;
+mod identity;
 
 /// Events that may wait for the worker; the member is held back by each that needs an answer, so few are ever there.
 const EVENTS_MAX: usize = 64;
@@ -72,7 +77,7 @@ impl Proof {
         }
         consumer
             .commit(offsets, CommitMode::Sync)
-            .map_err(|error| trouble::of_librdkafka(&error, "committing source offsets"))
+            .map_err(|error| trouble::of_membership(&error, "committing source offsets"))
     }
 }
 
@@ -99,6 +104,9 @@ impl Member {
         let shared = Arc::new(Shared::new(sender, poll_max.mul_f64(0.9)));
         let fatal = |error: KafkaError| LogError::Fatal(format!("group {}: {error}", options.group));
         let consumer: Consumer = config.create_with_context(Callbacks(shared.clone())).map_err(fatal)?;
+        let mut giver = Giver::new(cluster.access().entry.tokens());
+        // SAFETY: the client lives as long as `consumer`.
+        unsafe { giver.give(consumer.client().native_ptr()) }?;
         let topics: Vec<&str> = options.topics.iter().map(|topic| &**topic).collect();
         consumer.subscribe(&topics).map_err(fatal)?;
         let consumer = Arc::new(consumer);
@@ -107,7 +115,7 @@ impl Member {
         let thread = std::thread::Builder::new().name("kafka-member".into());
         let spawned = thread.spawn(move || {
             let (consumer, shared) = polled;
-            poll(&consumer, &shared);
+            poll(&consumer, &shared, giver);
             drop(consumer); // closes the member, unless the other half still holds it
             let _ = done.send(());
         });
@@ -182,19 +190,38 @@ fn config(base: &ClientConfig, options: &GroupOptions) -> ClientConfig {
 }
 
 /// Keeps the member alive and runs its callbacks, until it is closed: also a member that failed is closed on this thread.
-fn poll(consumer: &Consumer, shared: &Shared) {
+fn poll(consumer: &Consumer, shared: &Shared, mut giver: Giver) {
     let mut failed = false;
     while !shared.is_closing() {
+        // SAFETY: the client lives as long as `consumer`.
+        if let Err(error) = unsafe { giver.give(consumer.client().native_ptr()) } {
+            tracing::debug!(%error, "no new token for the group's member");
+        }
         match consumer.poll(POLL) {
             _ if failed => std::thread::sleep(POLL),
             None => {}
             Some(Ok(_)) => tracing::error!("the group's member fetched a record; it should be paused"),
             Some(Err(error)) if is_final(&error) => {
-                shared.fail(LogError::Fatal(format!("the group's member stopped: {error}")));
+                shared.fail(end_of_member(&error));
                 failed = true;
             }
             Some(Err(error)) => tracing::warn!(%error, "the group's member"),
         }
+        if !failed && shared.is_renamed(&member_id(consumer)) {
+            let why = "the group forgot this member and took it for a new one: its partitions were another's meanwhile";
+            shared.fail(LogError::Fenced(why.into()));
+            failed = true;
+        }
+    }
+}
+
+/// Whoever joins under the same name ends this member. It may also be its own former self: a broker that dies while a member
+/// comes back forgets the new one and remembers the old. Joining again settles both.
+fn end_of_member(error: &KafkaError) -> LogError {
+    let why = format!("the group's member stopped: {error}");
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::FencedInstanceId) => LogError::Fenced(why),
+        _ => LogError::Fatal(why),
     }
 }
 
@@ -234,7 +261,9 @@ impl Group for Member {
         };
         let metadata = consumer.group_metadata();
         // In this order: both are done by the same thread, so metadata of after a loss is always seen as lost.
-        if consumer.assignment_lost() || !self.shared.owns() {
+        let id = member_id(consumer);
+        let is_member = !id.is_empty() && !self.shared.is_renamed(&id);
+        if consumer.assignment_lost() || !self.shared.owns() || !is_member {
             return Err(LogError::Fenced("the group gave the partitions to another member".into()));
         }
         let metadata = metadata.ok_or_else(|| LogError::Fatal("the consumer has no group".into()))?;

@@ -40,6 +40,27 @@ pub(super) fn is_moved(error: ResponseError) -> bool {
     )
 }
 
+/// Sorts an error of librdkafka in whatever carries a membership.
+///
+/// Brokers (4.1) take the offsets of a transaction while members are still joining. Once all have joined the generation is another one, and a
+/// membership from before gets `IllegalGeneration`, at once and for ever, though its member is in the group and may own the same
+/// partitions as before. A member that is out gets `UnknownMemberId`, one whose instance id has come again `FencedInstanceId`. Without
+/// transactions there is `RebalanceInProgress` besides, until the leader has said who gets what. librdkafka
+/// passes all of them on as they are, each of which ends the transaction but not the producer.
+pub(super) fn of_membership(error: &KafkaError, what: &str) -> LogError {
+    use RDKafkaErrorCode as Code;
+    let code = match error {
+        KafkaError::Transaction(native) => Some(native.code()),
+        other => other.rdkafka_error_code(),
+    };
+    match code {
+        Some(Code::IllegalGeneration | Code::RebalanceInProgress) => {
+            LogError::Rebalancing(format!("{what}: {error}"))
+        }
+        _ => of_librdkafka(error, what),
+    }
+}
+
 /// Sorts an error of librdkafka.
 pub(super) fn of_librdkafka(error: &KafkaError, what: &str) -> LogError {
     let why = format!("{what}: {error}");
@@ -47,6 +68,9 @@ pub(super) fn of_librdkafka(error: &KafkaError, what: &str) -> LogError {
         let code = native.code();
         if is_hopeless(code) {
             return LogError::Fatal(format!("{what}: {} ({code:?})", native.string()));
+        }
+        if !native.is_fatal() && is_rebalance(code) {
+            return LogError::Rebalancing(format!("{what}: {}", native.string()));
         }
         if native.is_fatal() || is_fenced(code) {
             return LogError::Fenced(format!("{what}: {} ({code:?})", native.string()));
@@ -57,10 +81,16 @@ pub(super) fn of_librdkafka(error: &KafkaError, what: &str) -> LogError {
         return LogError::Fatal(format!("{what}: {} ({code:?})", native.string()));
     }
     match error.rdkafka_error_code() {
+        Some(code) if is_rebalance(code) => LogError::Rebalancing(why),
         Some(code) if is_fenced(code) => LogError::Fenced(why),
         Some(code) if is_passing(code) => LogError::Retry(why),
         _ => LogError::Fatal(why),
     }
+}
+
+/// The group has a newer generation, or is about to: the member is still one, and may still own what it had.
+fn is_rebalance(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress)
 }
 
 /// Sorts the reason why a record could not be written.
@@ -92,8 +122,6 @@ fn is_hopeless(code: RDKafkaErrorCode) -> bool {
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed
-            | Code::SaslAuthenticationFailed
-            | Code::Authentication
             | Code::UnsupportedFeature
             | Code::UnsupportedVersion
             | Code::InvalidArgument
@@ -111,7 +139,6 @@ fn is_fenced(code: RDKafkaErrorCode) -> bool {
             | Code::ProducerFenced
             | Code::InvalidProducerEpoch
             | Code::InvalidProducerIdMapping
-            | Code::IllegalGeneration
             | Code::UnknownMemberId
             | Code::FencedInstanceId
             | Code::AssignmentLost
@@ -122,7 +149,11 @@ fn is_passing(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         code,
-        Code::BrokerTransportFailure
+        // Passwords and tokens are renewed, certificates too: whoever refuses us may let us in again.
+        Code::SaslAuthenticationFailed
+            | Code::Authentication
+            | Code::SSL
+            | Code::BrokerTransportFailure
             | Code::AllBrokersDown
             | Code::OperationTimedOut
             | Code::RequestTimedOut
@@ -131,7 +162,6 @@ fn is_passing(code: RDKafkaErrorCode) -> bool {
             | Code::CoordinatorLoadInProgress
             | Code::CoordinatorNotAvailable
             | Code::NotCoordinator
-            | Code::RebalanceInProgress
             | Code::ConcurrentTransactions
             | Code::NotEnoughReplicas
             | Code::NotEnoughReplicasAfterAppend

@@ -7,18 +7,26 @@
 //!
 //! Source: KIP-98 (transactions), KIP-447 (offsets with group metadata), librdkafka's INTRODUCTION.md (transactional producer).
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use rdkafka::ClientConfig;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 use self::producer::Producer;
-use super::{group::Proof, set_default};
-use crate::log::{LogError, Membership, Outgoing, Result, Tp, Writer, WriterOptions};
+use super::{group::Proof, security::token::Giver, set_default};
+use crate::log::{LogError, Membership, Outgoing, Result, Tp, Writer, WriterOptions, refuse_no_positions};
 
 mod producer;
 
-/// A killed process leaves its transaction open, and every read_committed reader of the same partitions waits this long.
-const TRANSACTION_MAX_MS: &str = "10000";
+/// A killed process leaves its transaction open, and every read_committed reader of the same partitions waits until it is aborted.
+/// Brokers look for transactions past their time each 10 s (`transaction.abort.timed.out.transaction.cleanup.interval.ms`), so
+/// nobody waits for more than 15 s. A commit takes milliseconds; one that takes longer than this is aborted and folded again. See
+/// docs/adr/0008.
+const TRANSACTION_MAX_MS: &str = "4500";
 /// Without transactions nothing is held back, but a caller waits.
 const MESSAGE_MAX_MS: &str = "30000";
 /// Batches fill while many rows are sent; a lone row waits no longer than this.
@@ -28,7 +36,7 @@ const QUEUE_MAX_KBYTES: &str = "65536";
 
 enum Command {
     Begin,
-    Send(Vec<Outgoing>),
+    Send(Arc<Vec<Outgoing>>),
     Offsets(Vec<(Tp, i64)>, Membership),
     Commit,
     Abort,
@@ -43,13 +51,14 @@ pub(super) struct KafkaWriter {
 
 impl KafkaWriter {
     /// Starts the producer; with a transactional id, fences the former owner and settles its open transaction.
-    pub(super) async fn open(base: &ClientConfig, options: WriterOptions) -> Result<Self> {
+    pub(super) async fn open(base: &ClientConfig, giver: Giver, options: WriterOptions) -> Result<Self> {
         let config = config(base, options.transactional_id.as_deref());
         let (orders, mut received) = mpsc::channel::<Order>(1);
         let (opened, open) = oneshot::channel();
         let thread = std::thread::Builder::new().name("kafka-writer".into());
+        let runtime = Handle::current();
         let spawned = thread.spawn(move || {
-            let mut producer = match Producer::open(&config, options.transactional_id.is_some()) {
+            let mut producer = match Producer::open(&config, giver, options.transactional_id.is_some()) {
                 Ok(producer) => {
                     let _ = opened.send(Ok(()));
                     producer
@@ -59,7 +68,21 @@ impl KafkaWriter {
                     return;
                 }
             };
-            while let Some((command, reply)) = received.blocking_recv() {
+            loop {
+                let order = if producer.wants_tokens() {
+                    // A token that ends while nothing is written would end the connection, and the next commit with it.
+                    match runtime.block_on(async { tokio::time::timeout(Giver::TICK, received.recv()).await })
+                    {
+                        Ok(order) => order,
+                        Err(_) => {
+                            producer.take_token();
+                            continue;
+                        }
+                    }
+                } else {
+                    received.blocking_recv()
+                };
+                let Some((command, reply)) = order else { break };
                 let _ = reply.send(producer.run(command));
             }
             producer.close();
@@ -108,10 +131,15 @@ impl Writer for KafkaWriter {
     }
 
     async fn send(&mut self, records: Vec<Outgoing>) -> Result<()> {
-        self.order(Command::Send(records)).await
+        self.order(Command::Send(Arc::new(records))).await
+    }
+
+    async fn send_kept(&mut self, records: &Arc<Vec<Outgoing>>) -> Result<()> {
+        self.order(Command::Send(records.clone())).await
     }
 
     async fn send_offsets(&mut self, _group: &str, offsets: &[(Tp, i64)], member: &Membership) -> Result<()> {
+        refuse_no_positions(offsets)?;
         // The membership names the group.
         self.order(Command::Offsets(offsets.to_vec(), member.clone())).await
     }

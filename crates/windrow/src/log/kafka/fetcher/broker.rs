@@ -23,7 +23,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Delivery, Trouble, answer,
+    Delivery, Of, Trouble, answer,
     table::{Part, Start, Table},
 };
 use crate::log::{
@@ -41,6 +41,8 @@ const TOLD_AFTER: Duration = Duration::from_secs(2);
 const MOVED_PAUSE: Duration = Duration::from_millis(50);
 /// From this version on topics are named by id.
 const BY_ID: i16 = 13;
+/// From this version on a rack may be named, and leaders send those who do to a replica that is near.
+const WITH_RACK: i16 = 11;
 /// From this version on the epoch of the last batch may be sent.
 const WITH_LAST_EPOCH: i16 = 12;
 
@@ -67,20 +69,18 @@ impl Broker {
         let mut down_since: Option<Instant> = None;
         while let Ok(turn) = turns.clone().acquire_owned().await {
             let asked = self.wait_for_work().await;
+            let token = self.table.newest_token();
             match self.fetch(&mut connection, &asked).await {
                 Ok(answer) => {
                     down_since = None;
                     pause.reset();
-                    let throttle =
-                        Duration::from_millis(answer.throttle_time_ms.max(0).unsigned_abs().into());
                     let (mut delivery, moved) = self.read(&asked, answer);
                     delivery._turn = Some(turn);
                     if self.sender.send(delivery).await.is_err() {
                         return;
                     }
-                    let wait = throttle.max(if moved { MOVED_PAUSE } else { Duration::ZERO });
-                    if !wait.is_zero() {
-                        tokio::time::sleep(wait).await;
+                    if moved {
+                        tokio::time::sleep(MOVED_PAUSE).await;
                     }
                 }
                 Err(error) => {
@@ -90,7 +90,7 @@ impl Broker {
                     tracing::debug!(broker = self.node, %error, "fetch failed");
                     if since.elapsed() >= TOLD_AFTER || !matches!(error, LogError::Retry(_)) {
                         // When the caller has not taken the last one, it knows enough.
-                        let _ = self.sender.try_send(Delivery::trouble(error));
+                        let _ = self.sender.try_send(Delivery::trouble(token, error));
                     }
                     pause.again().await;
                 }
@@ -115,16 +115,21 @@ impl Broker {
                 let address = self.cluster.address(self.node);
                 let address =
                     address.ok_or_else(|| LogError::Retry(format!("broker {} is not there", self.node)))?;
-                connection.insert(Connection::open(&address).await?)
+                connection.insert(self.cluster.connect(&address).await?)
             }
         };
         let version = open.version::<FetchRequest>()?;
-        let request = request(asked, version, &self.options);
+        let request = request(asked, version, &self.options).with_rack_id(self.rack(asked, version));
         let answer = open.call(&request, self.options.wait_max + ANSWER_MAX).await?;
         if answer.error_code != 0 {
             return Err(trouble::of_code(answer.error_code, &format!("fetch from broker {}", self.node)));
         }
         Ok(answer)
+    }
+
+    fn rack(&self, asked: &Asked, version: i16) -> StrBytes {
+        let serves_itself = version < WITH_RACK || asked.iter().any(|(_, part)| part.near.is_shunned());
+        if serves_itself { StrBytes::default() } else { self.cluster.access().rack.clone() }
     }
 
     /// Reads an answer and moves the positions; also tells whether some partition has to look for its leader.
@@ -157,17 +162,25 @@ impl Broker {
     }
 
     fn accept(&self, tp: &Tp, part: &Part, data: PartitionData, trouble: &mut Option<Trouble>) -> Fetched {
+        let near = data.preferred_read_replica.0;
         let reading = answer::read(tp, part.position, data);
         let next = reading.fetched.next;
         let epoch = reading.epoch.unwrap_or(part.epoch);
         let parked = reading.broken.is_some();
         if let Some(error) = reading.broken {
-            *trouble = Some(Trouble { of: Some((tp.clone(), part.token)), error });
+            *trouble = Some(Trouble { of: Of::Part(tp.clone(), part.token), error });
         }
         self.table.update(tp, part.token, |part| {
             part.position = next;
             part.epoch = epoch;
             part.parked = parked;
+            let is_sent = near >= 0 && near != self.node;
+            if is_sent {
+                part.near.follow(near);
+            }
+            if is_sent || part.near.is_over() {
+                part.leader = None;
+            }
             part.missing_since = None;
         });
         if next != part.position {
@@ -181,7 +194,10 @@ impl Broker {
             matches!(error, ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId);
         let mut fatal = None;
         self.table.update(tp, part.token, |part| {
+            let was_near = part.near.shun();
             match trouble::of_code(error.code(), &format!("fetch of {tp}")) {
+                // A replica may lack what its leader has.
+                _ if error == ResponseError::OffsetOutOfRange && was_near => part.leader = None,
                 _ if error == ResponseError::OffsetOutOfRange => part.start = Start::OutOfRange,
                 _ if is_missing => {
                     part.leader = None;
@@ -195,7 +211,7 @@ impl Broker {
             }
         });
         if let Some(error) = fatal {
-            *trouble = Some(Trouble { of: Some((tp.clone(), part.token)), error });
+            *trouble = Some(Trouble { of: Of::Part(tp.clone(), part.token), error });
         }
         error != ResponseError::OffsetOutOfRange
     }
@@ -238,7 +254,7 @@ impl Delivery {
         Self { items: Vec::new(), trouble: None, _turn: None }
     }
 
-    pub(super) fn trouble(error: LogError) -> Self {
-        Self { trouble: Some(Trouble { of: None, error }), ..Self::empty() }
+    pub(super) fn trouble(token: u64, error: LogError) -> Self {
+        Self { trouble: Some(Trouble { of: Of::All(token), error }), ..Self::empty() }
     }
 }

@@ -7,15 +7,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use hashbrown::HashMap;
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinSet,
     time::Instant,
 };
+use uuid::Uuid;
 
 use super::{
-    Delivery, Trouble,
+    Delivery, Of, Trouble,
     broker::Broker,
     table::{Leader, Part, Start, Table},
 };
@@ -29,6 +31,8 @@ use crate::log::{
 
 /// Brokers hear of a new topic one after the other; after this a topic that is not there is not coming.
 const MISSING_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for leaders to say where partitions begin; while it lasts no other partition gets a leader.
+const START_MAX: Duration = Duration::from_secs(5);
 /// Shorter outages are nobody's business.
 const TOLD_AFTER: Duration = Duration::from_secs(2);
 /// Before a position is asked for again that one broker refused and another one has.
@@ -56,6 +60,7 @@ pub(super) async fn run(
     let mut pause = Pause::endless();
     let mut down_since: Option<Instant> = None;
     loop {
+        let token = keeper.table.newest_token();
         let needy = keeper.table.needy();
         if needy.is_empty() {
             down_since = None;
@@ -71,7 +76,7 @@ pub(super) async fn run(
             Err(error) => {
                 let since = *down_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= TOLD_AFTER || !matches!(error, LogError::Retry(_)) {
-                    let _ = keeper.sender.try_send(Delivery::trouble(error));
+                    let _ = keeper.sender.try_send(Delivery::trouble(token, error));
                 }
                 pause.again().await;
             }
@@ -92,11 +97,13 @@ impl Keeper {
             match leader(&metadata, tp) {
                 Ok(None) => complete = false,
                 Ok(Some((topic, _))) if part.topic_id.is_some_and(|id| id != topic.topic_id) => {
-                    self.stop(tp, part, LogError::UnknownTopic(tp.topic.clone())).await;
+                    self.stop(tp, part, LogError::Recreated(tp.topic.clone())).await;
                 }
                 Ok(Some((topic, partition))) => {
-                    let found = Leader { node: partition.leader_id.0, epoch: partition.leader_epoch };
-                    led.push((tp, part, found, topic.topic_id));
+                    let near = part.near.node().filter(|node| self.cluster.address(*node).is_some());
+                    let node = near.unwrap_or(partition.leader_id.0);
+                    let found = Leader { node, epoch: partition.leader_epoch };
+                    led.push(Led { tp, part, leader: found, topic_id: topic.topic_id });
                 }
                 Err(error @ LogError::UnknownTopic(_)) => {
                     complete = false;
@@ -110,24 +117,55 @@ impl Keeper {
                 Err(error) => self.stop(tp, part, error).await,
             }
         }
-        for (tp, part, found, topic_id) in led {
-            let start = self.start(tp, part).await?;
-            // Before the partition is fetched again, so that answers stay in order.
-            if let Some(gap) = start.gap {
-                self.tell_gap(tp, part, &start, gap).await;
-            }
-            self.table.update(tp, part.token, |part| {
-                part.leader = Some(found);
-                part.topic_id = Some(topic_id);
-                part.position = start.position;
-                part.start = Start::Known;
-                if start.gap.is_some() {
-                    part.epoch = -1;
-                }
-            });
-            self.wake(found.node);
+        let (known, unknown): (Vec<_>, Vec<_>) = led.into_iter().partition(|led| led.part.start.is_known());
+        for led in &known {
+            self.begin(led, &Begin::at(led.part.position)).await;
         }
-        Ok(complete)
+        // All at once: one broker that is slow must not keep the partitions of the others waiting.
+        let asking = unknown.iter().map(async |led| (led, self.start_in_time(led.tp, led.part).await));
+        let mut asking: FuturesUnordered<_> = asking.collect();
+        let (mut begun, mut failed) = (Vec::new(), None);
+        while let Some((led, found)) = asking.next().await {
+            match found {
+                Ok(found) => begun.push((led, found)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        drop(asking);
+        for (led, found) in begun {
+            self.begin(led, &found).await;
+        }
+        failed.map_or(Ok(complete), Err)
+    }
+
+    /// Lets a partition be fetched.
+    async fn begin(&mut self, led: &Led<'_>, begin: &Begin) {
+        // Before the partition is fetched again, so that answers stay in order.
+        if let Some(gap) = begin.gap {
+            self.tell_gap(led.tp, led.part, begin, gap).await;
+        }
+        self.table.update(led.tp, led.part.token, |part| {
+            part.leader = Some(led.leader);
+            part.topic_id = Some(led.topic_id);
+            part.position = begin.position;
+            part.start = Start::Known;
+            if begin.gap.is_some() {
+                part.epoch = -1;
+            }
+        });
+        self.wake(led.leader.node);
+    }
+
+    async fn start_in_time(&self, tp: &Tp, part: &Part) -> Result<Begin> {
+        match tokio::time::timeout(START_MAX, self.start(tp, part)).await {
+            Ok(found) => found,
+            Err(_) => {
+                let limit = START_MAX.as_secs();
+                Err(LogError::Retry(format!(
+                    "the leader of {tp} does not say within {limit} s where it begins"
+                )))
+            }
+        }
     }
 
     /// Finds where a partition begins.
@@ -171,7 +209,7 @@ impl Keeper {
     /// Stops a partition and says why; assigning it anew starts it again.
     async fn stop(&self, tp: &Tp, part: &Part, error: LogError) {
         self.table.update(tp, part.token, |part| part.parked = true);
-        let trouble = Trouble { of: Some((tp.clone(), part.token)), error };
+        let trouble = Trouble { of: Of::Part(tp.clone(), part.token), error };
         let _ = self.sender.send(Delivery { trouble: Some(trouble), ..Delivery::empty() }).await;
     }
 
@@ -191,6 +229,14 @@ impl Keeper {
         });
         woken.notify_one();
     }
+}
+
+/// A partition whose leader was found.
+struct Led<'a> {
+    tp: &'a Tp,
+    part: &'a Part,
+    leader: Leader,
+    topic_id: Uuid,
 }
 
 /// Where a partition begins, and what was missed.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
+use super::near::Near;
 use crate::log::{From, Tp};
 
 /// Where to begin, as far as known.
@@ -22,6 +23,13 @@ pub(super) enum Start {
     OutOfRange,
 }
 
+impl Start {
+    /// Tells whether a partition can be fetched without asking its leader first.
+    pub(super) fn is_known(self) -> bool {
+        matches!(self, Start::Known | Start::Ask(From::Offset(_)))
+    }
+}
+
 /// One partition that is read.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
@@ -30,7 +38,9 @@ pub(super) struct Part {
     pub(super) position: i64,
     /// Epoch of the last batch that was read; -1 = none yet. The broker compares it with its own history.
     pub(super) epoch: i32,
+    /// Whom to fetch from.
     pub(super) leader: Option<Leader>,
+    pub(super) near: Near,
     /// The topic's id when first seen: another one later means that the topic was made anew.
     pub(super) topic_id: Option<Uuid>,
     /// Since when the topic cannot be found; brokers hear of a new topic one after the other.
@@ -41,7 +51,7 @@ pub(super) struct Part {
     served: u64,
 }
 
-/// Who leads a partition.
+/// Who leads a partition, or the replica that it sent us to, and the epoch of its leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Leader {
     pub(super) node: i32,
@@ -77,6 +87,7 @@ impl Table {
             position,
             epoch: -1,
             leader: None,
+            near: Near::default(),
             topic_id: None,
             missing_since: None,
             parked: false,
@@ -92,6 +103,11 @@ impl Table {
 
     pub(super) fn token(&self, tp: &Tp) -> Option<u64> {
         self.inner.lock().parts.get(tp).map(|part| part.token)
+    }
+
+    /// Returns the token of the last assignment.
+    pub(super) fn newest_token(&self) -> u64 {
+        self.inner.lock().tokens
     }
 
     /// Returns what the keeper must look after.
@@ -146,6 +162,7 @@ impl Table {
         let mut inner = self.inner.lock();
         for part in inner.parts.values_mut().filter(|part| part.leader.is_some_and(|l| l.node == node)) {
             part.leader = None;
+            part.near.shun();
         }
         self.changed.notify_one();
     }

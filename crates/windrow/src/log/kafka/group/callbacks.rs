@@ -2,7 +2,7 @@
 //!
 //! **In** rebalances, on the member's own thread. **Out** numbered events; answers come back by number.
 //! **Invariant:** a revocation or a loss returns to librdkafka only when it was answered, the member closes, or
-//! the wait is over: then the group gives the partitions away anyhow, and the generation fences what the worker still sends.
+//! the wait is over: then the group gives the partitions away anyhow, and no membership is handed out until the answer is there.
 
 use std::{
     sync::{
@@ -21,6 +21,7 @@ use rdkafka::{
 };
 use tokio::sync::mpsc;
 
+use super::identity::{Identity, member_id};
 use crate::log::{GroupEvent, LogError, Result, Tp};
 
 /// What the member's thread and the worker share.
@@ -29,6 +30,9 @@ pub(super) struct Shared {
     wait_max: Duration,
     closing: AtomicBool,
     owns: AtomicBool,
+    /// The group has taken partitions whose worker has not answered: until it does, it may believe that it owns them.
+    overdue: AtomicBool,
+    identity: Mutex<Identity>,
     numbers: Mutex<Numbers>,
     answered: Condvar,
 }
@@ -37,6 +41,8 @@ pub(super) struct Shared {
 struct Numbers {
     sent: u64,
     answered: u64,
+    /// The last one whose answer did not come in time.
+    overdue: u64,
 }
 
 impl Shared {
@@ -46,6 +52,8 @@ impl Shared {
             wait_max,
             closing: AtomicBool::new(false),
             owns: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
+            identity: Mutex::default(),
             numbers: Mutex::default(),
             answered: Condvar::new(),
         }
@@ -55,9 +63,14 @@ impl Shared {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// Tells whether the group has given partitions that were not lost since.
+    /// Tells whether the group has given partitions that were not lost since, nor taken without an answer.
     pub(super) fn owns(&self) -> bool {
-        self.owns.load(Ordering::Acquire)
+        self.owns.load(Ordering::Acquire) && !self.overdue.load(Ordering::Acquire)
+    }
+
+    /// Tells whether the member is another one than the one that its partitions came to.
+    pub(super) fn is_renamed(&self, id: &str) -> bool {
+        self.identity.lock().is_renamed(id)
     }
 
     /// Lets a waiting callback go and ends the member's thread.
@@ -69,7 +82,12 @@ impl Shared {
     }
 
     pub(super) fn answer(&self, number: u64) {
-        self.numbers.lock().answered = number;
+        let mut numbers = self.numbers.lock();
+        numbers.answered = number;
+        if numbers.overdue <= number {
+            self.overdue.store(false, Ordering::Release);
+        }
+        drop(numbers);
         self.answered.notify_all();
     }
 
@@ -97,6 +115,9 @@ impl Shared {
         while numbers.answered < number && !self.is_closing() {
             if self.answered.wait_until(&mut numbers, end).timed_out() {
                 tracing::error!("a worker did not give its partitions back in {:?}", self.wait_max);
+                // Before the group hears that they are free. The member is in its new generation, so nothing else would fence it.
+                numbers.overdue = number;
+                self.overdue.store(true, Ordering::Release);
                 return;
             }
         }
@@ -120,13 +141,14 @@ impl ConsumerContext for Callbacks {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Revoke(list) = rebalance else { return };
         let tps = names(list);
-        let lost = consumer.assignment_lost();
+        let lost = consumer.assignment_lost() || self.0.is_renamed(&member_id(consumer));
         tracing::debug!(?tps, lost, "partitions go");
         if lost {
             self.0.owns.store(false, Ordering::Release);
         }
         if !tps.is_empty() {
-            self.0.ask(if lost { GroupEvent::Lost(tps) } else { GroupEvent::Revoked(tps) });
+            self.0.ask(if lost { GroupEvent::Lost(tps.clone()) } else { GroupEvent::Revoked(tps.clone()) });
+            self.0.identity.lock().went(&tps);
         }
     }
 
@@ -139,6 +161,7 @@ impl ConsumerContext for Callbacks {
         self.0.owns.store(true, Ordering::Release);
         let tps = names(list);
         tracing::debug!(?tps, "partitions come");
+        self.0.identity.lock().came(&tps, member_id(consumer));
         if !tps.is_empty() {
             self.0.tell(GroupEvent::Assigned(tps));
         }

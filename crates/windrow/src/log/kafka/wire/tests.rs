@@ -2,7 +2,7 @@
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 use super::*;
@@ -44,7 +44,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 async fn metadata(answer: impl Fn(i32) -> Vec<u8> + Send + 'static) -> Result<MetadataResponse> {
     let address = broker(&[METADATA_1], answer).await;
-    Connection::open(&address).await?.call(&MetadataRequest::default(), SOON).await
+    Connection::open(&address, &Arc::default()).await?.call(&MetadataRequest::default(), SOON).await
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn bad_answers_end_the_connection_and_may_be_retried() {
 async fn a_broker_without_a_common_version_is_told_by_name() {
     for apis in [vec![], vec![(3, 90, 99)]] {
         let address = broker(&apis, |_| Vec::new()).await;
-        let told = Connection::open(&address).await.unwrap().version::<MetadataRequest>();
+        let told = Connection::open(&address, &Arc::default()).await.unwrap().version::<MetadataRequest>();
         assert!(matches!(&told, Err(LogError::Fatal(why)) if why.contains("MetadataRequest")), "{told:?}");
     }
 }
@@ -84,14 +84,14 @@ async fn a_broker_without_a_common_version_is_told_by_name() {
 async fn buffers_come_back_when_nobody_holds_their_bytes() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (address, versions, buffers) = (String::new(), HashMap::new(), Vec::new());
-    let mut connection = Connection { address, stream, versions, correlation: 0, buffers };
+    let mut connection = Connection::over("", &Arc::default(), Stream::Plain(stream));
     let (mut socket, _) = listener.accept().await.unwrap();
     let mut held = Vec::new();
     let mut places = std::collections::BTreeSet::new();
     for round in 0..6_u8 {
         socket.write_all(&frame(0, &[round; 1000])).await.unwrap();
-        let answer = connection.exchange(&[]).await.unwrap();
+        let length = connection.ask(&[]).await.unwrap();
+        let answer = connection.answer(length).await.unwrap();
         assert_eq!(answer[4..], [round; 1000]);
         places.insert(answer.as_ptr());
         held.push(answer);
@@ -101,4 +101,47 @@ async fn buffers_come_back_when_nobody_holds_their_bytes() {
     }
     // Two are held at once, so a third is never needed.
     assert!(places.len() <= 2, "{} buffers for six answers", places.len());
+}
+
+/// Two topics, an aborted transaction, records, a diverging epoch: everything that has a length.
+fn fetch_answer(version: i16) -> Vec<u8> {
+    use kafka_protocol::messages::{
+        TopicName,
+        fetch_response::{AbortedTransaction, EpochEndOffset, FetchableTopicResponse, PartitionData},
+    };
+    let mut data = PartitionData::default().with_records(Some(Bytes::from_static(&[7; 40])));
+    data = data.with_aborted_transactions(Some(vec![AbortedTransaction::default().with_first_offset(9)]));
+    if version >= 12 {
+        data = data.with_diverging_epoch(EpochEndOffset::default().with_epoch(3).with_end_offset(5));
+    }
+    let topic = |data: Vec<PartitionData>| {
+        let topic = FetchableTopicResponse::default().with_partitions(data);
+        if version < 13 { topic.with_topic(TopicName(StrBytes::from_static_str("clicks"))) } else { topic }
+    };
+    let empty = PartitionData::default().with_aborted_transactions(None).with_records(None);
+    let answer =
+        FetchResponse::default().with_responses(vec![topic(vec![data, empty.clone()]), topic(vec![empty])]);
+    let mut bytes = BytesMut::new();
+    answer.encode(&mut bytes, version).unwrap();
+    bytes.to_vec()
+}
+
+#[test]
+fn a_fetch_answer_is_taken_whole_or_not_at_all() {
+    for version in 4..=FetchRequest::NEWEST {
+        let whole = fetch_answer(version);
+        assert!(shape::is_fetch_answer(&whole, version), "version {version}");
+        for length in 0..whole.len() {
+            assert!(!shape::is_fetch_answer(&whole[..length], version), "version {version}, {length} bytes");
+        }
+        // Where the number of topics stands: more of them than there are bytes.
+        let at = if version >= 7 { 10 } else { 4 };
+        let mut noise = whole;
+        if version >= 12 {
+            noise.splice(at..=at, [0xff, 0xff, 0xff, 0x7f]);
+        } else {
+            noise[at..at + 4].copy_from_slice(&i32::MAX.to_be_bytes());
+        }
+        assert!(!shape::is_fetch_answer(&noise, version), "version {version}");
+    }
 }

@@ -23,7 +23,10 @@ use rdkafka::{
 };
 
 use super::{Command, proof};
-use crate::log::{LogError, Membership, Outgoing, Result, Tp, kafka::trouble};
+use crate::log::{
+    LogError, Membership, Outgoing, Result, Tp,
+    kafka::{security::token::Giver, trouble},
+};
 
 /// Between two looks at the queue while it empties. librdkafka tells nobody that it became empty, and rust-rdkafka's `flush` looks
 /// each 100 ms, which is a whole commit interval.
@@ -33,6 +36,9 @@ const CALL_MAX: Duration = Duration::from_secs(10);
 const CALLS_MAX: Duration = Duration::from_secs(30);
 /// Longest wait for the queue to empty: above both message time-outs, which empty it with an error.
 const DRAIN_MAX: Duration = Duration::from_secs(40);
+/// Longest try to abort: an abort that waits for a broker that came back may wait for ever, and everybody who reads what is open waits
+/// with it. The next writer of this name settles it in milliseconds.
+const ABORT_MAX: Duration = Duration::from_secs(3);
 /// Wait for records on their way before they are thrown away.
 const ABORT_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// An abort at the end of the process only saves others a wait.
@@ -41,6 +47,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// A producer and its open transaction.
 pub(super) struct Producer {
     inner: BaseProducer<Reports>,
+    giver: Giver,
     failure: Arc<Mutex<Option<LogError>>>,
     transactional: bool,
     is_open: bool,
@@ -51,20 +58,37 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    pub(super) fn open(config: &ClientConfig, transactional: bool) -> Result<Self> {
+    pub(super) fn open(config: &ClientConfig, mut giver: Giver, transactional: bool) -> Result<Self> {
         let failure = Arc::new(Mutex::new(None));
         let inner: BaseProducer<Reports> =
             config
                 .create_with_context(Reports { failure: failure.clone() })
                 .map_err(|error| LogError::Fatal(format!("the writer cannot be made: {error}")))?;
+        // Before the first call: while it lasts nobody could.
+        // SAFETY: the client lives as long as `inner`.
+        unsafe { giver.give(inner.client().native_ptr()) }?;
         if transactional {
             repeat(|| inner.init_transactions(CALL_MAX))
                 .map_err(|error| trouble::of_librdkafka(&error, "opening a transactional writer"))?;
         }
-        Ok(Self { inner, failure, transactional, is_open: false, offsets: None, dead: None })
+        Ok(Self { inner, giver, failure, transactional, is_open: false, offsets: None, dead: None })
+    }
+
+    /// Tells whether [`Producer::take_token`] has to be called now and then.
+    pub(super) fn wants_tokens(&self) -> bool {
+        self.giver.has_tokens()
+    }
+
+    /// Hands librdkafka the current token, if it is a new one.
+    pub(super) fn take_token(&mut self) {
+        // SAFETY: the client lives as long as `inner`.
+        if let Err(error) = unsafe { self.giver.give(self.inner.client().native_ptr()) } {
+            tracing::debug!(%error, "no new token for the writer");
+        }
     }
 
     pub(super) fn run(&mut self, command: Command) -> Result<()> {
+        self.take_token();
         if let Some(why) = &self.dead {
             return Err(LogError::Fenced(why.clone()));
         }
@@ -73,7 +97,7 @@ impl Producer {
             Command::Send(records) => records.iter().try_for_each(|record| self.send(record)),
             Command::Offsets(offsets, member) => self.send_offsets(offsets, member),
             Command::Commit => self.commit(),
-            Command::Abort => self.abort(CALLS_MAX),
+            Command::Abort => self.abort(ABORT_MAX),
         };
         if let Err(LogError::Fenced(why)) = &result {
             // Only what fences the producer itself is final; a fenced membership just ends the transaction.
@@ -134,7 +158,7 @@ impl Producer {
         let list = list(&offsets)?;
         let metadata = &proof(&member)?.metadata;
         repeat(|| self.inner.send_offsets_to_transaction(&list, metadata, CALL_MAX))
-            .map_err(|error| trouble::of_librdkafka(&error, "sending source offsets"))
+            .map_err(|error| trouble::of_membership(&error, "sending source offsets"))
     }
 
     fn commit(&mut self) -> Result<()> {
@@ -166,9 +190,9 @@ impl Producer {
             self.inner.purge(PurgeConfig::default().queue().inflight());
             Ok(())
         };
+        aborted.map_err(|error| self.undecided(&error, "aborting a transaction"))?;
         // Reports of what was thrown away belong to this transaction, not to the next.
-        self.drain()?;
-        aborted.map_err(|error| self.undecided(&error, "aborting a transaction"))
+        self.drain()
     }
 
     /// Ends; readers need not wait for the transaction time-out.

@@ -1,0 +1,74 @@
+//! `[registry]`: what is wrong with one, and that its secrets stay where they are.
+
+use super::*;
+
+#[test]
+fn mistakes_of_a_registry_are_told_without_its_secrets() {
+    check(
+        r#"
+[registry]
+url = ["localhost:8081", "https://", "http://me:${SECRET}@host", "ftp://x"]
+auth = "${SECRET}"
+token = "${SECRET}"
+timeout = "1ms"
+tls = { ca = "none.pem", cert = "Cargo.toml" }
+[streams.a]
+"#,
+        expect![[r#"
+            w.toml:3:8: `url` must begin with http:// or https:// and name a host
+            w.toml:3:26: `url` must begin with http:// or https:// and name a host
+            w.toml:3:38: `url` must not hold a name or a password
+              hint: write auth = "key:secret" beside it: addresses are logged
+            w.toml:3:66: `url` must begin with http:// or https:// and name a host
+            w.toml:5:9: `token` and `auth` exclude each other
+            w.toml:6:11: `timeout` must be from 100ms to 2m, not "1ms"
+            w.toml:7:14: `ca` "none.pem" cannot be read: No such file or directory (os error 2)
+              hint: names of files begin at the folder of the configuration
+            w.toml:7:33: `cert` must be a file of PEM, which "Cargo.toml" is not
+            w.toml:7:33: `cert` needs `key`
+        "#]],
+    );
+    check(
+        "[registry]\nauth = \"${SECRET}\"\n[streams.a]",
+        expect![[r#"
+        w.toml:1:1: [registry] lacks `url`
+          hint: write url = "http://localhost:8081"
+        w.toml:2:8: `auth` must be a key and its secret with a colon between
+    "#]],
+    );
+}
+
+#[test]
+fn a_format_that_needs_a_registry_says_so_and_one_that_does_not_is_fine_without() {
+    check(
+        r#"
+[streams.a]
+format = "avro-registry"
+[streams.b]
+key_format = "avro-registry"
+[streams.c]
+format = "json-registry"
+key_format = "json-registry"
+"#,
+        expect![[r#"
+            w.toml:3:10: `format` = "avro-registry" needs [registry]
+              hint: write a table [registry] with url = "http://localhost:8081"
+            w.toml:5:14: `key_format` = "avro-registry" needs [registry]
+              hint: write a table [registry] with url = "http://localhost:8081"
+        "#]],
+    );
+}
+
+#[test]
+fn a_registry_has_addresses_in_turn_and_never_prints_who_asks() {
+    let registry = |text: &str| {
+        good(&format!("[registry]\n{text}\n[streams.a]\nformat = \"avro-registry\"")).registry.unwrap()
+    };
+    let basic = registry("url = \"http://a:8081/, https://b/registry\"\nauth = \"key:${SECRET}:x\"");
+    assert_eq!(basic.urls, ["http://a:8081", "https://b/registry"]);
+    assert_eq!(basic.auth, RegistryAuth::Basic { key: "key".into(), secret: "hunter2:x".into() });
+    let bearer = registry("url = [\"http://a\"]\nauth = \"${EMPTY}\"\ntoken = \"${SECRET}\"");
+    assert_eq!(bearer.auth, RegistryAuth::Bearer("hunter2".into()));
+    let printed = format!("{basic:?} {bearer:?}");
+    assert!(!printed.contains("hunter2") && printed.contains("Basic(key:***)"), "{printed}");
+}
