@@ -145,7 +145,9 @@ class Subscription {
   }
 
   take(frame) {
-    if (frame.at !== undefined) this.#at = frame.at;
+    // Among the pieces of a snapshot the old position is no more, and the new one not yet.
+    if (frame.more) this.#at = null;
+    else if (frame.at !== undefined) this.#at = frame.at;
     if (frame.error && this.#state === "asked") this.#state = "idle";
     if (frame.subscribed !== undefined) {
       this.#state = "active";

@@ -62,6 +62,18 @@ timed("a subscription asks for a snapshot, then resumes at its last position", (
   assert.deepEqual(states, ["connecting", "live", "waiting", "connecting", "live"]);
 });
 
+timed("cut off among the pieces of a snapshot it begins anew", () => {
+  const { link, socket } = line();
+  link.subscribe("v", { onFrame: () => {} });
+  socket().open();
+  socket().say(answer);
+  socket().say({ as: 1, reset: true, snapshot: [], more: true });
+  socket().cut();
+  mock.timers.tick(1000);
+  socket().open();
+  assert.equal(socket().sent.at(-1).from, "snapshot");
+});
+
 timed("a filter goes in place; before the answer it waits for it; after a refusal it subscribes anew", () => {
   const { link, socket } = line();
   const subscription = link.subscribe("v", { onFrame: () => {} });

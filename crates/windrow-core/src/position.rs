@@ -1,7 +1,7 @@
 //! Positions: where a client stands in a channel, as an opaque text that it may bring back.
 //!
 //! **In** offsets per partition, the topic's epoch, the question. **Out** base64url of
-//! `version, question, topics: [epoch, partitions: [number, offset]]`, whole numbers as LEB128.
+//! `kind, question, topics: [epoch, partitions: [number, offset]]`, whole numbers as LEB128.
 //! **Invariant:** equal positions are equal texts; whatever does not come out of [`Position::encode`] is refused by
 //! [`Position::decode`], which never panics and never allocates more than its input allows.
 //! **Not here:** whether the history is still held (`hub`).
@@ -11,7 +11,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 /// Longest text; a channel whose position is longer is not resumable.
 pub const TEXT_MAX_BYTES: usize = 1024;
 
-const VERSION: u8 = 1;
+/// First byte of a position up to which everything was told, and nothing from after it.
+const WHOLE: u8 = 1;
+/// First byte of one that a part of a longer message followed.
+const BEGUN: u8 = 2;
 
 /// Offsets of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Position {
     pub question: u64,
     /// One per topic of the channel, epochs rising.
     pub topics: Vec<TopicPosition>,
+    /// Whether some of what came after it was told as well: who brings it back was cut off in the middle of a longer message.
+    pub is_begun: bool,
 }
 
 /// Why a text is not a position.
@@ -41,7 +46,7 @@ pub enum PositionError {
     #[error("this is not a position that windrow wrote")]
     Malformed,
     /// Written by another version.
-    #[error("position of version {0}, this is version {VERSION}")]
+    #[error("position of version {0}, this version writes {WHOLE} and {BEGUN}")]
     Version(u8),
 }
 
@@ -63,7 +68,7 @@ impl Position {
     /// Returns the text, or `None` when it would be longer than [`TEXT_MAX_BYTES`].
     pub fn encode(&self) -> Option<String> {
         let mut raw = Vec::with_capacity(64);
-        raw.push(VERSION);
+        raw.push(if self.is_begun { BEGUN } else { WHOLE });
         raw.extend_from_slice(&self.question.to_le_bytes());
         put(self.topics.len() as u64, &mut raw);
         debug_assert!(self.topics.is_sorted_by(|a, b| a.epoch < b.epoch), "epochs rise");
@@ -88,18 +93,17 @@ impl Position {
             return Err(PositionError::TooLong);
         }
         let raw = URL_SAFE_NO_PAD.decode(text).map_err(|_| PositionError::Malformed)?;
-        match raw.first() {
-            Some(&VERSION) => {}
-            Some(&other) => return Err(PositionError::Version(other)),
-            None => return Err(PositionError::Malformed),
+        let (&kind, mut rest) = raw.split_first().ok_or(PositionError::Malformed)?;
+        if ![WHOLE, BEGUN].contains(&kind) {
+            return Err(PositionError::Version(kind));
         }
-        let mut rest = &raw[1..];
-        let position = read(&mut rest).ok_or(PositionError::Malformed)?;
+        let (question, topics) = read(&mut rest).ok_or(PositionError::Malformed)?;
+        let position = Self { question, topics, is_begun: kind == BEGUN };
         if rest.is_empty() { Ok(position) } else { Err(PositionError::Malformed) }
     }
 }
 
-fn read(rest: &mut &[u8]) -> Option<Position> {
+fn read(rest: &mut &[u8]) -> Option<(u64, Vec<TopicPosition>)> {
     let question = word(rest)?;
     let topics = (0..take(rest)?).map(|_| {
         let epoch = word(rest)?;
@@ -113,7 +117,7 @@ fn read(rest: &mut &[u8]) -> Option<Position> {
         Some(TopicPosition { epoch, offsets: offsets.collect::<Option<_>>()? })
     });
     let topics: Vec<_> = topics.collect::<Option<_>>()?;
-    topics.is_sorted_by(|a, b| a.epoch < b.epoch).then_some(Position { question, topics })
+    topics.is_sorted_by(|a, b| a.epoch < b.epoch).then_some((question, topics))
 }
 
 fn word(rest: &mut &[u8]) -> Option<u64> {
@@ -173,9 +177,10 @@ mod tests {
             epoch,
             offsets: offsets.into_iter().collect(),
         };
-        (any::<u64>(), topics).prop_map(move |(question, topics)| Position {
+        (any::<u64>(), topics, any::<bool>()).prop_map(move |(question, topics, is_begun)| Position {
             question,
             topics: topics.into_iter().map(topic).collect(),
+            is_begun,
         })
     }
 
@@ -196,8 +201,8 @@ mod tests {
 
         #[test]
         fn hostile_bytes_never_panic(mut raw in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Some(version) = raw.first_mut() {
-                *version = VERSION;
+            if let Some(kind) = raw.first_mut() {
+                *kind = WHOLE;
             }
             let _ = Position::decode(&URL_SAFE_NO_PAD.encode(raw));
         }
@@ -208,10 +213,11 @@ mod tests {
         assert_eq!(Position::decode(&"A".repeat(1025)), Err(PositionError::TooLong));
         assert_eq!(Position::decode(""), Err(PositionError::Malformed));
         assert_eq!(Position::decode("sideways!"), Err(PositionError::Malformed));
-        assert_eq!(Position::decode("Ag"), Err(PositionError::Version(2)));
+        assert_eq!(Position::decode("Aw"), Err(PositionError::Version(3)));
         let wide = Position {
             question: 1,
             topics: vec![TopicPosition { epoch: 1, offsets: (0..300).map(|p| (p, 1 << 40)).collect() }],
+            is_begun: false,
         };
         assert_eq!(wide.encode(), None);
     }

@@ -3,11 +3,12 @@
 //! **In** where it stood, and what there is to tell since (`resume` decided that). **Out** steps, until it stands where everybody does.
 //! **Invariant:** the steps of a table hold together only in the end, so none but the last has a position; they tell rows as they are when
 //! the step is made, so that whoever was cut off between two of them and comes back is never led back to a former state, nor left with
-//! a row that is no more. Those of a sequence are exact one by one.
+//! a row that is no more. A row that the client never had is not named, unless it was cut off like that. Those of a sequence are exact
+//! one by one.
 //! **Not here:** whether it can be told at all (`resume`).
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -20,6 +21,7 @@ use super::{
     snapshot::matches,
     step::{self, Members, STEP_MAX_BYTES, Step},
 };
+use crate::position::Position;
 
 /// What a resumed watcher is told before anything live.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub(super) struct Resuming {
     /// Rows that left, told last: a row that left in one step must not be named in the next.
     pub(super) left: Option<Bytes>,
     pub(super) missed: Missed,
+    pub(super) told: Told,
     /// Where the client stood: ahead of the ring's order in some partitions, perhaps.
     pub(super) since: Vec<(i32, i64)>,
     /// The moment that all of it leads up to.
@@ -36,6 +39,9 @@ pub(super) struct Resuming {
 /// Changes noted at once for a client that comes back: what it makes the channel hold while it does not read. Few under test, so that
 /// random lives meet the bound.
 pub(super) const NOTED_MAX: usize = if cfg!(test) { 5 } else { 1_000 };
+
+/// Rows noted at once as told to such a client; past it rows are named to it that it may not have.
+const TOLD_MAX: usize = if cfg!(test) { 64 } else { 4_000 };
 
 #[derive(Debug)]
 pub(super) enum Missed {
@@ -62,6 +68,37 @@ impl Noted {
             let before = self.touches.back().map_or(0, |last| last.bytes_total);
             self.looked_to = touch.no;
             self.touches.push_back(Touch { bytes_total: before + touch.bytes_total, ..touch });
+        }
+    }
+}
+
+/// Which rows the client has by what it was told since it is back, in steps before this one.
+#[derive(Debug)]
+pub(super) enum Told {
+    Rows(HashMap<Box<[u8]>, bool, foldhash::fast::RandomState>),
+    /// Any may have been told: it was cut off in the middle the last time, or they are too many to be noted.
+    Any,
+}
+
+impl Told {
+    /// Returns what a client has been told that brings back a position.
+    pub(super) fn before(position: &Position) -> Self {
+        if position.is_begun { Told::Any } else { Told::Rows(HashMap::default()) }
+    }
+
+    /// Tells whether the client may have the row; `at_position` says whether it did at its position.
+    fn may_have(&self, key: &[u8], at_position: bool) -> bool {
+        match self {
+            Told::Rows(rows) => rows.get(key).copied().unwrap_or(at_position),
+            Told::Any => true,
+        }
+    }
+
+    fn note(&mut self, key: &[u8], is_there: bool) {
+        let Told::Rows(rows) = self else { return };
+        rows.insert(key.into(), is_there);
+        if rows.len() > TOLD_MAX {
+            *self = Told::Any;
         }
     }
 }
@@ -125,7 +162,9 @@ impl Channel {
                 let all = noted.touches.make_contiguous();
                 let taken = step::width(all);
                 told_no = all[taken - 1].no;
-                let made = self.missed_step(watch.filter, &all[..taken]);
+                let is_last = noted.left == taken as u64;
+                let told = &mut resuming.told;
+                let made = self.missed_step(watch.filter, &all[..taken], told, is_last);
                 noted.touches.drain(..taken);
                 noted.left -= taken as u64;
                 let Some(step) = made else { return Pulled::Lost };
@@ -161,8 +200,14 @@ impl Channel {
     /// Encodes what became of the rows that some missed changes are of.
     ///
     /// Of a table it is what they are now, not what they were then: the client may have been told more than its position says, where
-    /// the line was cut between two steps. So no row goes back to a former state, and one that came and left meanwhile is named.
-    fn missed_step(&self, filter: FilterId, touches: &[Touch]) -> Option<Step> {
+    /// the line was cut between two steps. So no row goes back to a former state.
+    fn missed_step(
+        &self,
+        filter: FilterId,
+        touches: &[Touch],
+        told: &mut Told,
+        is_last: bool,
+    ) -> Option<Step> {
         if !self.shape.is_table {
             return step::encode_each(&self.ring, touches);
         }
@@ -171,19 +216,28 @@ impl Channel {
         let least = self.table.window_end_min_ms();
         for touch in touches {
             let change = self.ring.get(touch.no)?;
-            if !seen.insert(change.key()) {
+            let key = change.key();
+            if !seen.insert(key) {
                 continue;
             }
             arena.reset();
-            let now = self.table.get(change.key());
-            if let Some(row) = now.filter(|row| matches(slot, &self.fields, row, &arena)) {
-                members.row(row);
-                continue;
+            let now = self.table.get(key);
+            let row = now.filter(|row| matches(slot, &self.fields, row, &arena));
+            match (row, told.may_have(key, touch.old)) {
+                (Some(row), _) => members.row(row),
+                (None, false) => {}
+                (None, true) => {
+                    let end = change.new.as_ref().or(change.old.as_ref()).and_then(|row| row.window_end_ms);
+                    match end.filter(|end| now.is_none() && least.is_none_or(|least| *end < least)) {
+                        Some(end) if self.shape.windowed => {
+                            members.retired_ms = members.retired_ms.max(Some(end));
+                        }
+                        _ => members.gone(&self.shape.keys, key),
+                    }
+                }
             }
-            let end = change.new.as_ref().or(change.old.as_ref()).and_then(|row| row.window_end_ms);
-            match end.filter(|end| now.is_none() && least.is_none_or(|least| *end < least)) {
-                Some(end) if self.shape.windowed => members.retired_ms = members.retired_ms.max(Some(end)),
-                _ => members.gone(&self.shape.keys, change.key()),
+            if !is_last {
+                told.note(key, row.is_some());
             }
         }
         let (rows, conflated) = (members.rows, touches.len() - seen.len());
@@ -206,7 +260,8 @@ impl Channel {
             arena.reset();
             // A topic left meanwhile: which of its rows the client has, and must hear are gone, is not known any more.
             self.next.contains_key(&change.partition).then_some(())?;
-            let is_missed = self.is_news(change, &since) && self.touch(slot, no, change, &arena).is_some();
+            let is_missed =
+                self.is_news(change, &since) && self.touch(slot, no, change, &since, &arena).is_some();
             noted.left += u64::from(is_missed);
         }
         *until = mark.clone();
@@ -224,7 +279,7 @@ impl Channel {
         let rest = self.ring.after(noted.looked_to)?.take_while(|(no, _)| *no <= until.no);
         for (no, change) in rest.filter(|(_, change)| self.is_news(change, &since)) {
             arena.reset();
-            if let Some(touch) = self.touch(slot, no, change, &arena) {
+            if let Some(touch) = self.touch(slot, no, change, &since, &arena) {
                 noted.note(touch);
             }
             if noted.touches.len() == NOTED_MAX {
@@ -239,11 +294,23 @@ impl Channel {
         self.next.contains_key(&change.partition) && change.offset >= since.from(change.partition)
     }
 
-    /// Tells whether a change concerns a filter.
-    pub(super) fn touch(&self, slot: &Slot, no: u64, change: &Change, arena: &Bump) -> Option<Touch> {
+    /// Tells whether a change concerns a filter. What a row was like before its first state that is known may have matched, unless the
+    /// key decides.
+    pub(super) fn touch(
+        &self,
+        slot: &Slot,
+        no: u64,
+        change: &Change,
+        since: &Since<'_>,
+        arena: &Bump,
+    ) -> Option<Touch> {
         let is =
             |row: &Option<Arc<_>>| row.as_ref().is_some_and(|row| matches(slot, &self.fields, row, arena));
-        let (old, new) = (is(&change.old), is(&change.new));
+        let may_have_matched = change.old.is_none()
+            && change.new.is_some()
+            && self.is_unknown_before(change.partition, change.offset, since)
+            && !self.is_decided_by_key(slot);
+        let (old, new) = (is(&change.old) || may_have_matched, is(&change.new));
         let bytes_total = change.new.as_ref().map_or(0, |row| row.json.len()) as u64;
         (old || new).then_some(Touch { no, bytes_total, old, new })
     }

@@ -89,7 +89,7 @@ impl Places {
         if offsets.len() * PARTITION_MIN_BYTES > TEXT_MAX_BYTES {
             return None;
         }
-        Position { question, topics: self.topics(offsets) }.encode()
+        Position { question, topics: self.topics(offsets), is_begun: false }.encode()
     }
 
     /// Sorts what a position says by what is known here.

@@ -71,7 +71,7 @@ impl Channel {
         let offsets: Vec<_> = self.live_from.iter().map(|(place, offset)| (*place, *offset)).collect();
         let topics = self.places.topics(&offsets);
         let nothing = SnapshotCursor::new(watch.no, Vec::new(), VecDeque::new());
-        Some((nothing, Position { question, topics }))
+        Some((nothing, Position { question, topics, is_begun: false }))
     }
 
     /// Makes `position` one of the watcher's own filter, which changed.

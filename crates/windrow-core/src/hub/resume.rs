@@ -20,7 +20,7 @@ use bytes::Bytes;
 use super::{
     Channel, FilterId, Mark, SnapshotCursor, Tick, Watch,
     filters::Slot,
-    missed::{Missed, Noted, Resuming, Since},
+    missed::{Missed, Noted, Resuming, Since, Told},
     places::{Named, Sorted},
     snapshot::matches,
     step::{Members, STEP_MAX_BYTES},
@@ -73,8 +73,10 @@ impl Lapse {
 enum ToldBy {
     /// The changes in the ring, if its states were seen at all.
     Ring,
-    /// Nothing else: it is named, whether it was there at the position or came after it, because of that a part may have been told.
+    /// Nothing else: it is named if it may have been there at the position.
     Name,
+    /// Nothing else, and it may have been told after the position, too.
+    NameAny,
 }
 
 /// The answer would not be exact.
@@ -108,12 +110,13 @@ impl Channel {
                 Err(Doubt)
             }
             (_, true) => self.missed_in_ring(watch.filter, &since),
-            (true, false) => self.missed_in_table(watch.filter, &since, mark.no),
+            (true, false) => self.missed_in_table(watch.filter, &since, mark.no, position.is_begun),
             (false, false) => return Resumed::Log(missing),
         };
         let Ok((left, missed)) = resuming else { return Resumed::No(Lapse::History) };
         (watch.no, watch.touched, watch.generation) = (mark.no, slot.touched, self.generation);
-        watch.resuming = Some(Box::new(Resuming { left, missed, since: known, until: mark }));
+        let told = Told::before(position);
+        watch.resuming = Some(Box::new(Resuming { left, missed, told, since: known, until: mark }));
         Resumed::Yes
     }
 
@@ -124,7 +127,7 @@ impl Channel {
         let all = self.ring.after(self.ring.first_no() - 1).ok_or(Doubt)?;
         for (no, change) in all.filter(|(_, change)| self.is_news(change, since)) {
             arena.reset();
-            if let Some(touch) = self.touch(slot, no, change, &arena) {
+            if let Some(touch) = self.touch(slot, no, change, since, &arena) {
                 missed.left += 1;
                 missed.note(touch);
             }
@@ -174,13 +177,15 @@ impl Channel {
         filter: FilterId,
         since: &Since<'_>,
         base_no: u64,
+        is_begun: bool,
     ) -> Result<(Option<Bytes>, Missed), Doubt> {
         let slot = self.filters.get(filter).ok_or(Doubt)?;
         let is_held = |(partition, offset): &(i32, i64)| self.departed.holds(*partition, *offset);
         if self.is_mixed || !self.is_decided_by_key(slot) || !since.0.iter().all(is_held) {
             return Err(Doubt);
         }
-        let left = self.left(slot, since, &ToldBy::Name)?;
+        let told_by = if is_begun { ToldBy::NameAny } else { ToldBy::Name };
+        let left = self.left(slot, since, &told_by)?;
         let cursor = SnapshotCursor::new(base_no, self.prefixes(slot), VecDeque::new());
         Ok((left, Missed::Rows(Box::new(cursor.since(since.0.to_vec())))))
     }
@@ -200,13 +205,12 @@ impl Channel {
                 continue;
             }
             let may_match = || self.may_match(slot, key);
+            let is_unknown = || self.is_unknown_before(left.partition, left.first_born, since);
+            let was_there = || left.first_born < since.from(left.partition) || is_unknown();
             match told_by {
-                ToldBy::Name if may_match() => members.gone(&self.shape.keys, key),
-                ToldBy::Ring
-                    if self.is_unknown_before(left.partition, left.first_born, since) && may_match() =>
-                {
-                    return Err(Doubt);
-                }
+                ToldBy::Name if was_there() && may_match() => members.gone(&self.shape.keys, key),
+                ToldBy::NameAny if may_match() => members.gone(&self.shape.keys, key),
+                ToldBy::Ring if is_unknown() && may_match() => return Err(Doubt),
                 _ => {}
             }
         }
@@ -218,13 +222,13 @@ impl Channel {
 
     /// Tells whether a row whose first state was seen at `offset` may have been there before, where the client stands:
     /// whatever was read before the channel went live came from a topic that may be compacted.
-    fn is_unknown_before(&self, partition: i32, offset: i64, since: &Since<'_>) -> bool {
+    pub(super) fn is_unknown_before(&self, partition: i32, offset: i64, since: &Since<'_>) -> bool {
         let live = self.live_from.get(&partition).copied().unwrap_or(0);
         since.known(partition).is_some_and(|at| at <= offset && at < live && offset < live)
     }
 
     /// Tells whether the filter matches all states of a row or none.
-    fn is_decided_by_key(&self, slot: &Slot) -> bool {
+    pub(super) fn is_decided_by_key(&self, slot: &Slot) -> bool {
         let is_key = |column: &usize| {
             self.options.columns.get(*column).is_some_and(|(name, _)| self.options.key_names.contains(name))
         };

@@ -180,6 +180,8 @@ impl Subscription {
                     self.room.counters.conflated.add(step.conflated as u64);
                     if at.is_some() {
                         self.at = at;
+                    } else if !step.members.is_empty() {
+                        self.begin_part();
                     }
                     if !step.members.is_empty() {
                         return Some(Message::Rows { members: step.members.clone(), at: self.at.clone() });
@@ -221,6 +223,14 @@ impl Subscription {
         }
         self.catching_up = self.told_up_to();
         self.catching_up.is_some()
+    }
+
+    /// Says in the position of a table that a part of what follows it was told.
+    fn begin_part(&mut self) {
+        let Some(mut position) = self.told_up_to().filter(|_| self.room.is_table()) else { return };
+        if !std::mem::replace(&mut position.is_begun, true) {
+            self.at = position.encode().map(Bytes::from);
+        }
     }
 
     fn told_up_to(&self) -> Option<Box<Position>> {

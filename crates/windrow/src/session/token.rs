@@ -145,7 +145,8 @@ mod tests {
     use super::*;
 
     fn position(offset: i64) -> Position {
-        Position { question: 7, topics: vec![TopicPosition { epoch: 9, offsets: vec![(0, offset)] }] }
+        let topics = vec![TopicPosition { epoch: 9, offsets: vec![(0, offset)] }];
+        Position { question: 7, topics, is_begun: false }
     }
 
     #[test]

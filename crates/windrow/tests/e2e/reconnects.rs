@@ -22,6 +22,8 @@ use tokio::{
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 use windrow::log::{From, Log, Outgoing, ReaderOptions, TopicSpec, Tp, WriterOptions, kafka::KafkaLog};
 
+use windrow_core::position::Position;
+
 use crate::process::{DEADLINE, Windrow, free_port, given};
 
 const RECONNECTS: usize = 2_000;
@@ -126,6 +128,8 @@ impl Look {
 struct Client {
     look: Look,
     at: Option<String>,
+    /// The position that its last visit began with.
+    returned_with: Option<Position>,
     /// Streams: what was heard of each partition.
     heard: BTreeMap<i64, Vec<i64>>,
     /// Streams: where the first position stood.
@@ -150,6 +154,7 @@ impl Client {
             && (frame.get("subscribed").is_some() || frame["reset"] == json!(true))
         {
             self.table.clear();
+            self.at = None;
         }
         for row in ["snapshot", "rows"].iter().flat_map(|list| frame[list].as_array().into_iter().flatten()) {
             if self.look.is_view {
@@ -167,7 +172,8 @@ impl Client {
         }
         for row in frame["gone"].as_array().into_iter().flatten() {
             let gone = self.table.remove(&row["video"].to_string());
-            assert!(gone.is_some(), "named a row that was never shown: {}", about());
+            let is_begun = self.returned_with.as_ref().is_some_and(|position| position.is_begun);
+            assert!(gone.is_some() || is_begun, "named a row that was never shown: {}", about());
         }
     }
 
@@ -178,6 +184,7 @@ impl Client {
 
     /// Comes back and hears until `until`; an error is a gateway that is away.
     async fn visit(&mut self, run: &Run, port: u16, until: Instant) -> Result<(), String> {
+        self.returned_with = self.at.as_deref().map(|at| Position::decode(at).unwrap());
         let visit = async {
             if self.look.is_sse { self.events(run, port).await } else { self.socket(run, port).await }
         };
@@ -259,7 +266,7 @@ impl Client {
                 Err(format!("has {:?}, not {want:?}", self.table))
             };
         }
-        let began = windrow_core::position::Position::decode(self.began.as_ref().unwrap()).unwrap();
+        let began = Position::decode(self.began.as_ref().unwrap()).unwrap();
         for (partition, rows) in &truth.clicks {
             let place = began.topics[0].offsets.iter().find(|(p, _)| i64::from(*p) == *partition);
             let from = place.map_or(0, |(_, offset)| *offset);
@@ -375,6 +382,7 @@ async fn live(number: usize, run: Arc<Run>, truth: tokio::sync::watch::Receiver<
     let mut client = Client {
         look,
         at: None,
+        returned_with: None,
         heard: BTreeMap::new(),
         began: None,
         table: BTreeMap::new(),

@@ -125,6 +125,62 @@ async fn a_node_that_was_just_started_takes_up_what_another_told() {
     client.hear_until(&mut table, &Table::of(&[("a", 0, 5)])).await;
 }
 
+/// Returns whether the position says that a part of what follows it was told.
+fn is_begun(message: &Json) -> bool {
+    Position::decode(message["at"].as_str().unwrap()).unwrap().is_begun
+}
+
+/// The rows came through in part and the line broke: what left since is named even if it came after the position.
+#[tokio::test]
+async fn a_client_that_was_cut_off_among_the_parts_of_a_message_is_told_of_rows_that_came_and_left() {
+    let mut world = World::start().await;
+    world.commit(&[("a", 0, Some(1))]).await;
+    let mut first = world.client().await;
+    let mut table = Table::default();
+    let mut told = first.ask(json!({"subscribe": "likes", "as": 1})).await;
+    table.apply(&told);
+    if table != Table::of(&[("a", 0, 1)]) {
+        told = first.hear().await;
+        table.apply(&told);
+    }
+    let from = told["at"].clone();
+    assert!(!is_begun(&told));
+    let ids: Vec<String> = (0..3_000).map(|i| format!("b{i:05}")).collect();
+    world.commit(&ids.iter().map(|id| (id.as_str(), 0, Some(1))).collect::<Vec<_>>()).await;
+    while table.0.len() < 3_001 {
+        table.apply(&first.hear().await);
+    }
+    let mut client = world.client().await;
+    let answer = client.ask(json!({"subscribe": "likes", "as": 1, "from": from})).await;
+    assert_eq!(answer["recovered"], true);
+    let part = client.hear().await;
+    assert!(is_begun(&part), "it is a part of a longer one");
+    let shown = part["rows"].as_array().unwrap().len();
+    assert!((1..3_000).contains(&shown), "{shown}");
+    drop(client);
+    world.commit(&[("b00000", 0, None)]).await;
+    while table.0.len() > 3_000 {
+        table.apply(&first.hear().await);
+    }
+    for (from, is_named) in [(&from, false), (&part["at"], true)] {
+        let mut client = world.client().await;
+        let answer = client.ask(json!({"subscribe": "likes", "as": 1, "from": from})).await;
+        assert_eq!(answer["recovered"], true);
+        world.commit(&[("z", 0, Some(1))]).await;
+        let mut gone = Vec::new();
+        loop {
+            let message = client.hear().await;
+            gone.extend(message["gone"].as_array().cloned().unwrap_or_default());
+            if message["rows"].as_array().unwrap().iter().any(|row| row["id"] == "z") && !is_begun(&message) {
+                break;
+            }
+        }
+        let want = if is_named { vec![json!({"id": "b00000", "window_start": 0})] } else { Vec::new() };
+        gone.dedup();
+        assert_eq!(gone, want);
+    }
+}
+
 /// The same position with something changed.
 fn forged(at: &Json, change: impl Fn(&mut Position)) -> Json {
     let mut position = Position::decode(at.as_str().unwrap()).unwrap();

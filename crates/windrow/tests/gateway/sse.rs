@@ -62,6 +62,7 @@ impl Events {
                 }
                 None if line.is_empty() => return event,
                 Some(("event", name)) => event.name = name.to_owned(),
+                None if line == "id:" => event.id = Some(String::new()),
                 Some(("id", id)) => event.id = Some(id.to_owned()),
                 Some(("data", data)) => event.data = serde_json::from_str(data).unwrap(),
                 Some(("retry", ms)) => event.retry = ms.parse().ok(),
@@ -75,6 +76,35 @@ impl Events {
         tokio::time::timeout(PATIENCE, self.lines.read_to_string(&mut text)).await.unwrap().unwrap();
         text
     }
+}
+
+/// Who is cut off among the pieces has forgotten its rows, so the position that went with them must be gone as well.
+#[tokio::test]
+async fn a_snapshot_in_pieces_takes_the_former_id_away_until_it_is_whole() {
+    let mut world = World::start().await;
+    let rows: Vec<String> = (0..6_000).map(|i| format!("a{i:05}")).collect();
+    let changes: Vec<_> = rows.iter().map(|id| (id.as_str(), 0, Some(1))).collect();
+    world.commit(&changes).await;
+    let mut client = world.client().await;
+    let mut table = Table::default();
+    table.apply(&client.ask(json!({"subscribe": "likes", "as": 1})).await);
+    while table.0.len() < 6_000 {
+        table.apply(&client.hear().await);
+    }
+    let mut events = Events::open(&world, "/sse/likes", None).await;
+    let mut ids = Vec::new();
+    loop {
+        let piece = events.next().await;
+        assert_eq!((piece.name.as_str(), piece.data["reset"] == json!(true)), ("snapshot", ids.is_empty()));
+        ids.push(piece.id);
+        if piece.data["more"] != json!(true) {
+            break;
+        }
+    }
+    let (last, before) = ids.split_last().unwrap();
+    assert!(last.as_ref().is_some_and(|id| !id.is_empty()));
+    assert_eq!(before[0].as_deref(), Some(""), "the first piece empties it");
+    assert!(before[1..].iter().all(Option::is_none), "{before:?}");
 }
 
 #[tokio::test]

@@ -55,8 +55,18 @@ pub(super) struct Client {
     filter: usize,
     pub(super) have: Table,
     at: Option<Bytes>,
+    /// States that any row had by the time it was told its position.
+    states_at: usize,
     reading: Option<(SnapshotCursor, Option<Bytes>)>,
-    has_returned: bool,
+    returned: Option<Returned>,
+}
+
+/// With what a client came back.
+#[derive(Clone, Copy)]
+struct Returned {
+    /// It was cut off in the middle of a message.
+    is_begun: bool,
+    states_at: usize,
 }
 
 pub(super) struct World {
@@ -65,17 +75,19 @@ pub(super) struct World {
     seq: i64,
     /// The table after the last commit, and at each tick's last end.
     tables: [Table; 3],
-    /// Every state that any row ever had.
+    /// Every state that any row ever had, tombstones too.
     states: Vec<Json>,
     clients: Vec<Client>,
+    /// Whether the ring holds every change there ever was.
+    is_all_in_ring: bool,
 }
 
 /// Whether a client may be told that a row is gone which it does not have.
 pub(super) enum Unseen<'a> {
     /// It has been told exactly what came before.
     Never,
-    /// It came back, and its filter matched one of these states of the row.
-    Matched(&'a [Json], usize),
+    /// It came back, and its filter matched one of the row's states, of the first so many of all; a tombstone has no `v`.
+    Matched { states: &'a [Json], first: usize, filter: usize },
 }
 
 pub(super) fn name(key: &[u8]) -> String {
@@ -137,6 +149,7 @@ impl World {
             tables: Default::default(),
             states: Vec::new(),
             clients: Vec::new(),
+            is_all_in_ring: ring_max_bytes > 1_000,
         }
     }
 
@@ -150,7 +163,8 @@ impl World {
                 let id = &key[2..4];
                 serde_json::json!({"id": id, "window_start": start, "v": v, "seq": self.seq})
             });
-            self.states.extend(row.clone());
+            let none = || serde_json::json!({"id": &key[2..4], "window_start": start});
+            self.states.push(row.clone().unwrap_or_else(none));
             let json = row.as_ref().map(Json::to_string);
             let place = (partition as i32, self.offsets[partition]);
             self.offsets[partition] += 1;
@@ -173,8 +187,9 @@ impl World {
             filter,
             have: Table::new(),
             at: None,
+            states_at: self.states.len(),
             reading,
-            has_returned: false,
+            returned: None,
         });
     }
 
@@ -194,7 +209,7 @@ impl World {
                     assert!(client.have.insert(key_of(&row), row).is_none(), "a snapshot names a row once");
                 }
                 if !piece.more {
-                    client.at = at.take();
+                    (client.at, client.states_at) = (at.take(), self.states.len());
                     client.reading = None;
                 }
             }
@@ -213,13 +228,9 @@ impl World {
         }
         let client = &mut self.clients[index];
         let Some(watch) = &mut client.watch else { return false };
-        let unseen = Unseen::of(client.has_returned, &self.states, client.filter);
         match self.channel.pull(watch) {
             Pulled::Nothing => return false,
-            Pulled::Step(step, at) => {
-                client.apply(&step.members, &unseen);
-                client.at = at.or(client.at.take());
-            }
+            Pulled::Step(step, at) => client.step(&step, at, (&self.states, self.is_all_in_ring)),
             Pulled::Lost | Pulled::Restarted => {
                 client.have.clear();
                 client.reading = Some(self.channel.snapshot(watch));
@@ -236,20 +247,16 @@ impl World {
         let client = &mut self.clients[index];
         let Some(mut watch) = client.watch.take() else { return };
         if client.reading.is_none() {
-            loop {
-                let unseen = Unseen::of(client.has_returned, &self.states, client.filter);
-                let Pulled::Step(step, at) = self.channel.pull_now(&mut watch) else { break };
-                client.apply(&step.members, &unseen);
-                client.at = at.or(client.at.take());
+            while let Pulled::Step(step, at) = self.channel.pull_now(&mut watch) {
+                client.step(&step, at, (&self.states, self.is_all_in_ring));
             }
         }
         let told = self.channel.refilter(&mut watch, rule(filter)).unwrap();
         client.filter = filter;
         match told.members.filter(|_| client.reading.is_none()) {
             Some(members) => {
-                let unseen = Unseen::of(client.has_returned, &self.states, filter);
-                client.apply(&members, &unseen);
-                client.at = told.at;
+                client.apply(&members, &client.unseen(&self.states, self.is_all_in_ring));
+                (client.at, client.states_at) = (told.at, self.states.len());
             }
             None => {
                 client.have.clear();
@@ -278,8 +285,10 @@ impl World {
         let mut watch = self.channel.watch(rule(client.filter), Tick::Now).unwrap();
         let position = client.at.as_ref().map(|at| Position::decode(&name(at)).unwrap());
         let resumed = position.as_ref().map(|position| self.channel.resume(&mut watch, position));
-        client.has_returned = resumed == Some(Resumed::Yes);
-        if !client.has_returned {
+        let is_begun = position.as_ref().is_some_and(|position| position.is_begun);
+        let returned = Returned { is_begun, states_at: client.states_at };
+        client.returned = (resumed == Some(Resumed::Yes)).then_some(returned);
+        if client.returned.is_none() {
             client.have.clear();
             client.reading = Some(self.channel.snapshot(&mut watch));
         }
@@ -321,18 +330,14 @@ impl World {
     }
 }
 
-impl<'a> Unseen<'a> {
-    fn of(has_returned: bool, states: &'a [Json], filter: usize) -> Self {
-        if has_returned { Unseen::Matched(states, filter) } else { Unseen::Never }
-    }
-
+impl Unseen<'_> {
     fn holds(&self, key: &str) -> bool {
         match self {
             Unseen::Never => false,
-            Unseen::Matched(states, filter) => {
-                let mut of_row = states.iter().filter(|state| key_of(state) == key).peekable();
-                // A tombstone alone: what was before it is not known.
-                of_row.peek().is_none() || of_row.any(|state| wants(*filter, state))
+            Unseen::Matched { states, first, filter } => {
+                let mut of_row = states[..*first].iter().filter(|state| key_of(state) == key);
+                // What was before a tombstone is not known.
+                of_row.any(|state| state["v"].is_null() || wants(*filter, state))
             }
         }
     }
@@ -341,7 +346,34 @@ impl<'a> Unseen<'a> {
 impl Client {
     /// A client without a connection that has these rows.
     pub(super) fn at(filter: usize, have: Table) -> Self {
-        Self { watch: None, filter, have, at: None, reading: None, has_returned: false }
+        Self { watch: None, filter, have, at: None, states_at: 0, reading: None, returned: None }
+    }
+
+    /// Takes a step as a session tells it: the position of the last whole one, until there is another.
+    fn step(&mut self, step: &Step, at: Option<Bytes>, (states, is_all_in_ring): (&[Json], bool)) {
+        self.apply(&step.members, &self.unseen(states, is_all_in_ring));
+        if let Some(at) = at {
+            (self.at, self.states_at) = (Some(at), states.len());
+        } else if !step.members.is_empty() {
+            self.cut();
+        }
+    }
+
+    /// Makes its position that of a client which was told a part of what followed.
+    fn cut(&mut self) {
+        let at = self.at.take().map(|at| Position::decode(&name(&at)).unwrap());
+        self.at = at.map(|at| Position { is_begun: true, ..at }.encode().unwrap().into());
+    }
+
+    fn unseen<'a>(&self, states: &'a [Json], is_all_in_ring: bool) -> Unseen<'a> {
+        match self.returned {
+            None => Unseen::Never,
+            Some(Returned { is_begun: false, .. }) if is_all_in_ring => Unseen::Never,
+            Some(Returned { is_begun, states_at }) => {
+                let first = if is_begun { states.len() } else { states_at };
+                Unseen::Matched { states, first, filter: self.filter }
+            }
+        }
     }
 
     pub(super) fn apply(&mut self, members: &[u8], unseen: &Unseen<'_>) {
@@ -413,9 +445,25 @@ fn a_row_that_came_and_left_is_named_to_who_may_have_been_told_half() {
     let at = world.clients[0].at.clone();
     world.settle(0);
     world.leave(0);
-    // The rows came through, the position did not.
+    // The rows came through, the position after them did not.
     world.clients[0].at = at;
+    world.clients[0].cut();
     world.commit(&[(0, 0, None), (2, 0, Some(1))]);
+    assert_eq!(world.come_back(0), Some(true));
+    world.check();
+}
+
+/// It came, went and never matched where a client stood that has all that its position says.
+#[test]
+fn a_row_that_a_client_never_had_is_not_named_to_it() {
+    let mut world = World::new(1 << 20);
+    world.commit(&[(0, 0, Some(0)), (1, 0, Some(1))]);
+    world.join(3, 0);
+    world.settle(0);
+    world.leave(0);
+    for v in [2, 0] {
+        world.commit(&[(0, 0, Some(v)), (2, 0, Some(v))]);
+    }
     assert_eq!(world.come_back(0), Some(true));
     world.check();
 }

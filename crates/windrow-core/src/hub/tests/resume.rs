@@ -23,6 +23,14 @@ struct Record {
     row: Option<Json>,
 }
 
+impl Record {
+    /// Returns the row, or its key alone.
+    fn state(&self) -> Json {
+        let key: Json = serde_json::from_str(&self.key).unwrap();
+        self.row.clone().unwrap_or_else(|| json!({"id": key[0], "window_start": key[1]}))
+    }
+}
+
 /// The topic as it was written.
 fn topic(changes: &[(u8, u8, Option<u8>)]) -> Vec<Record> {
     let mut next = [0_i64; 2];
@@ -95,29 +103,31 @@ fn matching(filter: usize, table: Table) -> Table {
 
 /// Lets a client that was told the first `told` records come back; checks what it has in the end.
 fn come_back(channel: &mut Channel, records: &[Record], told: usize, filter: usize) -> Resumed {
-    come_back_with_more(channel, records, (told, told), filter)
+    come_back_with_more(channel, records, (told, told), filter, records.len())
 }
 
-/// The same of a client that was also told what came up to `shown`, but not the position of that.
+/// The same of a client that was also told what came up to `shown`, but not the position of that. Only rows are named that matched
+/// in the first `named` records.
 fn come_back_with_more(
     channel: &mut Channel,
     records: &[Record],
     (told, shown): (usize, usize),
     filter: usize,
+    named: usize,
 ) -> Resumed {
     let mut watch = channel.watch(rule(filter), Tick::Now).unwrap();
     let at = channel.idle_position(&mut watch).unwrap();
     let question = Position::decode(&name(&at)).unwrap().question;
     let topics = vec![TopicPosition { epoch: 11, offsets: offsets(&records[..told]) }];
-    let resumed = channel.resume(&mut watch, &Position { question, topics });
+    let resumed = channel.resume(&mut watch, &Position { question, topics, is_begun: shown > told });
     if resumed == Resumed::Yes {
         let mut client = Client::at(filter, matching(filter, state(&records[..shown])));
-        let states: Vec<Json> = records.iter().filter_map(|record| record.row.clone()).collect();
+        let states: Vec<Json> = records.iter().map(Record::state).collect();
         let mut last = None;
         loop {
             match channel.pull(&mut watch) {
                 Pulled::Step(step, at) => {
-                    client.apply(&step.members, &Unseen::Matched(&states, filter));
+                    client.apply(&step.members, &Unseen::Matched { states: &states, first: named, filter });
                     last = at.or(last);
                 }
                 Pulled::Nothing => break,
@@ -158,7 +168,9 @@ proptest! {
         for filter in 0..FILTERS.len() {
             // Whoever was told a part of something has the position of a snapshot, which names all partitions.
             let shown = if offsets(&records[..told]).len() == 2 { cut(3).max(told) } else { told };
-            let resumed = come_back_with_more(&mut channel, &records, (told, shown), filter);
+            // What compaction took before the node was there may have been anything.
+            let named = if shown > told || told < live { records.len() } else { told };
+            let resumed = come_back_with_more(&mut channel, &records, (told, shown), filter, named);
             prop_assert!(matches!(resumed, Resumed::Yes | Resumed::No(Lapse::History)), "{:?}", resumed);
             if told >= live && ring > 1_000 {
                 prop_assert_eq!(resumed, Resumed::Yes, "nothing was compacted since the node is live");

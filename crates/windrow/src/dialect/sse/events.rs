@@ -133,7 +133,8 @@ impl Events {
                 }
                 data.extend_from_slice(b"\"snapshot\":");
                 let tail = if more { ",\"more\":true}" } else { "}" };
-                self.event("snapshot", at.is_some(), data, rows, tail);
+                // The first piece of several takes the former id away: who is cut off among them has neither the old rows nor all the new.
+                self.event("snapshot", at.is_some() || (first && more), data, rows, tail);
             }
             Message::Rows { members, at } => self.event("rows", at.is_some(), data, members, "}"),
             Message::Dropped { count, at } => {
