@@ -72,7 +72,7 @@ pub struct QuietClock {
     quiet_ms: i64,
     /// When the last answer came, if it showed the end of the partition.
     end_seen_ms: Option<i64>,
-    /// Quiet time at the last step by the clock, while nothing but such steps moves the partition.
+    /// Quiet time up to which the watermark has gone by the clock, while nothing but such steps moves the partition.
     stepped_ms: Option<i64>,
     is_empty: bool,
 }
@@ -116,17 +116,25 @@ impl QuietClock {
         empty || idle_ms.is_some_and(|idle_ms| self.quiet_ms > idle_ms)
     }
 
-    /// Goes on by the clock: returns the partition's next watermark, given its own and the highest of all.
+    /// Goes on by the clock: returns the partition's next watermark, given its own and the highest of all at `now_ms`.
     ///
     /// Quiet time is added to the partition's own watermark alone; what others reached is only followed. So two that see each other
-    /// move do not drive each other on.
-    pub fn step(&mut self, watermark_ms: i64, highest_ms: i64) -> i64 {
-        let quiet_ms = self.quiet_ms;
-        let since_ms = self.stepped_ms.replace(quiet_ms).map_or(0, |stepped_ms| quiet_ms - stepped_ms);
-        match watermark_ms {
-            NEVER_MS => highest_ms,
-            own_ms => own_ms.saturating_add(since_ms).max(highest_ms),
+    /// move do not drive each other on. Where it follows, or goes by the clock for the first time, what passed before `now_ms` is in
+    /// that watermark already, also what the next answer will show of it.
+    pub fn step(&mut self, now_ms: i64, watermark_ms: i64, highest_ms: i64) -> i64 {
+        let since_ms = self.stepped_ms.map(|stepped_ms| (self.quiet_ms - stepped_ms).max(0));
+        let own_ms = match watermark_ms {
+            NEVER_MS => NEVER_MS,
+            own_ms => own_ms.saturating_add(since_ms.unwrap_or(0)),
+        };
+        if since_ms.is_none() || highest_ms > own_ms {
+            let unseen_ms =
+                self.end_seen_ms.map_or(0, |seen_ms| (now_ms - seen_ms).clamp(0, self.wait_max_ms));
+            self.stepped_ms = Some(self.quiet_ms + unseen_ms);
+        } else {
+            self.stepped_ms = self.stepped_ms.max(Some(self.quiet_ms));
         }
+        own_ms.max(highest_ms)
     }
 
     /// Notes that the stream does not go by the clock now: the time until it does again is not added.

@@ -39,14 +39,18 @@ fn downtime_adds_nothing() {
     let mut before = QuietClock::new(WAIT_MS);
     (0..=20).for_each(|i| before.answer(i * 100, 5, 5, 5));
     assert!(before.is_idle(Some(1_000), 70_000));
-    assert_eq!(before.step(70_000, 70_000), 70_000);
+    assert_eq!(before.step(2_000, 70_000, 70_000), 70_000);
     // An hour later another process has it, with the watermark that was committed.
     let mut after = QuietClock::new(WAIT_MS);
     after.answer(3_600_000, 5, 5, 5);
     assert_eq!((after.quiet_ms(), after.is_idle(Some(1_000), 70_000)), (0, false));
     (1..=11).for_each(|i| after.answer(3_600_000 + i * 100, 5, 5, 5));
     assert!(after.is_idle(Some(1_000), 70_000));
-    assert_eq!(after.step(70_000, 70_000), 70_000, "what passed before it was idle is not made up for");
+    assert_eq!(
+        after.step(3_601_100, 70_000, 70_000),
+        70_000,
+        "what passed before it was idle is not made up for"
+    );
 }
 
 #[test]
@@ -105,27 +109,48 @@ fn who_flows_where() {
 
 #[test]
 fn by_the_clock_only_quiet_time_counts_and_only_while_it_goes_by_the_clock() {
-    let mut clock = QuietClock::new(WAIT_MS);
-    let mut at_ms = 0;
+    let (mut clock, mut at_ms) = (QuietClock::new(WAIT_MS), 0);
     let mut wait = |clock: &mut QuietClock, ms: i64| {
         (0..ms / 100).for_each(|_| {
             at_ms += 100;
             clock.answer(at_ms, 5, 5, 5);
         });
+        at_ms
     };
-    wait(&mut clock, 2_100);
-    assert_eq!(clock.step(1_000, 4_000), 4_000, "first to the highest, and no further");
-    wait(&mut clock, 1_000);
-    assert_eq!(clock.step(4_000, 4_000), 5_000);
-    wait(&mut clock, 1_000);
-    assert_eq!(clock.step(5_000, 5_500), 6_000, "others are followed, not added");
-    wait(&mut clock, 1_000);
-    assert_eq!(clock.step(6_000, 7_700), 7_700);
+    let now_ms = wait(&mut clock, 2_100);
+    assert_eq!(clock.step(now_ms, 1_000, 4_000), 4_000, "first to the highest, and no further");
+    let now_ms = wait(&mut clock, 1_000);
+    assert_eq!(clock.step(now_ms, 4_000, 4_000), 5_000);
+    let now_ms = wait(&mut clock, 1_000);
+    assert_eq!(clock.step(now_ms, 5_000, 5_500), 6_000, "others are followed, not added");
+    let now_ms = wait(&mut clock, 1_000);
+    assert_eq!(clock.step(now_ms, 6_000, 7_700), 7_700);
     wait(&mut clock, 1_000);
     clock.hold();
-    wait(&mut clock, 1_000);
-    assert_eq!(clock.step(7_700, 7_700), 7_700, "what passed while another was busy does not count");
-    assert_eq!(clock.step(NEVER_MS, 9_000), 9_000);
+    let now_ms = wait(&mut clock, 1_000);
+    assert_eq!(clock.step(now_ms, 7_700, 7_700), 7_700, "what passed while another was busy does not count");
+    assert_eq!(clock.step(now_ms, NEVER_MS, 9_000), 9_000);
+    let now_ms = wait(&mut clock, 1_000);
+    assert_eq!(clock.step(now_ms, 9_000, 9_000), 10_000);
+    assert_eq!(clock.step(now_ms + 40, 10_000, 10_300), 10_300, "followed between two answers");
+    let now_ms = wait(&mut clock, 100);
+    assert_eq!(clock.step(now_ms, 10_300, 10_300), 10_360, "of what passed between them the rest counts");
+}
+
+/// Each sees the other move between two of its own answers.
+#[test]
+fn two_that_follow_each_other_in_turn_keep_to_the_clock() {
+    let mut clocks = [QuietClock::new(WAIT_MS), QuietClock::new(WAIT_MS)];
+    let mut watermarks = [0, 0];
+    for at_ms in (0..100_000).step_by(50) {
+        let (own, other) = if at_ms % 100 == 0 { (0, 1) } else { (1, 0) };
+        clocks[own].answer(at_ms, 5, 5, 5);
+        for i in [own, other] {
+            watermarks[i] = clocks[i].step(at_ms, watermarks[i], watermarks[0].max(watermarks[1]));
+            assert!(watermarks[i] <= at_ms, "{watermarks:?} after {at_ms} ms");
+        }
+    }
+    assert!(watermarks[0] > 99_000, "and it does go on: {watermarks:?}");
 }
 
 /// One partition of the random stream, with its owner's view of the others.
@@ -233,7 +258,7 @@ proptest! {
                     let flow = Flow::of(partitions[i].known.iter().copied());
                     let p = &mut partitions[i];
                     let to_ms = match flow {
-                        Flow::Clock(highest_ms) => p.clock.step(p.watermark_ms, highest_ms),
+                        Flow::Clock(highest_ms) => p.clock.step(now_ms, p.watermark_ms, highest_ms),
                         Flow::Follow(ms) => { p.clock.hold(); if own.idle { ms } else { NEVER_MS } }
                         Flow::Stay => { p.clock.hold(); NEVER_MS }
                     };

@@ -107,12 +107,12 @@ impl Silence {
         if mine.is_empty() {
             return;
         }
-        let flow = Flow::of(known);
+        let (flow, now_ms) = (Flow::of(known), millis(self.began.elapsed()));
         for (tp, owned, own) in mine {
             let Some(watched) = self.watched.get_mut(tp) else { continue };
             match flow {
                 Flow::Clock(highest_ms) if steps => {
-                    let to_ms = watched.clock.step(own.watermark_ms, highest_ms);
+                    let to_ms = watched.clock.step(now_ms, own.watermark_ms, highest_ms);
                     flow_to(owned, own, to_ms);
                 }
                 Flow::Clock(_) => {}
