@@ -4,13 +4,14 @@
 
 use std::{
     fs::{self, File},
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use windrow::log::{Log as _, kafka::KafkaLog};
+
+use crate::process::free_port;
 
 /// Ready in 6 s on an idle machine.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -92,10 +93,6 @@ impl Drop for Kafka {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn properties(data: &dyn std::fmt::Display, port: u16, controller: u16) -> String {

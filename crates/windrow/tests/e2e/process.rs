@@ -8,7 +8,10 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -143,9 +146,20 @@ fn listen(pipe: Option<impl Read + Send + 'static>, said: &Arc<Mutex<String>>) {
     });
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that nobody else gets: each is given once by a process, whose ports begin where another's do
+/// not, and below those that systems give to clients and to port 0. So it is there again for a server that was killed.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const PORTS: std::ops::Range<u32> = 10_000..30_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(127);
+    for _ in PORTS {
+        let place = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
+        let port = (PORTS.start + place) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port from {} to {} is free", PORTS.start, PORTS.end);
 }
 
 /// What `cargo xtask test` sets up, by name of the variable.

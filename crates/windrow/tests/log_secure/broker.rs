@@ -5,14 +5,14 @@
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use crate::certificates;
+use crate::{certificates, process::free_port};
 
 /// Ready in 6 s on an idle machine.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -43,10 +43,7 @@ impl Broker {
         let made = tempfile::tempdir().unwrap();
         let folder = made.path().to_owned();
         certificates::make(&folder);
-        let listeners: Vec<TcpListener> =
-            (0..=LISTENERS.len()).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = listeners.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
-        drop(listeners);
+        let ports: Vec<u16> = (0..=LISTENERS.len()).map(|_| free_port()).collect();
         let config = folder.join("server.properties");
         fs::write(&config, properties(&folder, &ports)).unwrap();
         let mut format = java();
