@@ -17,6 +17,7 @@
 //! | `json` | a value → JSON |
 //! | `resolve` | a writer's schema and a reader's → one that reads the former's values as the latter's |
 //! | `registered` | schemas of writers, by id |
+//! | `write` | a view's rows → a schema, and values of it |
 //!
 //! Source: Apache Avro 1.12, "Specification": schemas, binary encoding, logical types.
 
@@ -32,10 +33,12 @@ mod project;
 mod registered;
 mod resolve;
 mod steps;
+mod write;
 
 pub use parse::SchemaError;
 pub(crate) use project::Projection;
 pub use registered::Registered;
+pub use write::{RowSchema, Unwritable};
 
 /// Longest text of a schema: the widest tables in the field stay far below.
 pub const SCHEMA_MAX_BYTES: usize = 1 << 20;

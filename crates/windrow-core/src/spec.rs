@@ -3,7 +3,7 @@
 //! **Invariant:** every duration is in milliseconds, every size in bytes, every name already validated
 //! (`[a-z][a-z0-9_]*`). **Not here:** SQL (`sql`), what the planner made of it (`plan`).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::{avro, protobuf, registry::Pupil, topics::Topics, value::ColumnType};
 
@@ -281,6 +281,46 @@ pub enum TopicFormat {
     Json,
     /// The one selected column as it is: text and bytes plain, JSON as it stands; NULL is a null value.
     Text,
+    /// A bare datum of [`crate::avro::RowSchema`].
+    Avro,
+    /// The same behind the frame of its schema's id.
+    AvroRegistry,
+}
+
+impl TopicFormat {
+    /// Every one with its name, in the documented order.
+    pub const NAMES: [(&'static str, TopicFormat); 4] = [
+        ("json", TopicFormat::Json),
+        ("text", TopicFormat::Text),
+        ("avro", TopicFormat::Avro),
+        ("avro-registry", TopicFormat::AvroRegistry),
+    ];
+
+    /// Returns the name used in configurations.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, format)| *format == self).map_or("json", |(name, _)| name)
+    }
+
+    /// Tells whether rows are written in Avro.
+    pub fn is_avro(self) -> bool {
+        matches!(self, TopicFormat::Avro | TopicFormat::AvroRegistry)
+    }
+}
+
+/// The id that a registry gave the schema of a topic's values: none until it was asked.
+#[derive(Debug, Clone, Default)]
+pub struct SchemaId(Arc<OnceLock<u32>>);
+
+impl SchemaId {
+    /// Returns the id, once there is one.
+    pub fn get(&self) -> Option<u32> {
+        self.0.get().copied()
+    }
+
+    /// Sets the id; the first one stays, since a schema has one for ever.
+    pub fn set(&self, id: u32) {
+        let _ = self.0.set(id);
+    }
 }
 
 /// A view's second output, in the user's shape.
@@ -292,6 +332,8 @@ pub struct UserTopic {
     pub emit: Emit,
     /// How they are written.
     pub format: TopicFormat,
+    /// Of the values' schema, where a registry has it; set before the engine begins.
+    pub schema_id: SchemaId,
     /// Columns of the message key: `None` = all group columns as a JSON array, empty = null key.
     pub key: Option<Vec<Arc<str>>>,
     /// Partitions when Windrow creates the topic; `None` = as many as the source has.

@@ -20,7 +20,7 @@ use crate::{
     gateway::Gateways,
     hub::{ChannelSpec, Hub},
     log::{Log, LogError, deferred::Deferred, embedded::EmbeddedLog, kafka::KafkaLog},
-    registry::{Registry, Taught},
+    registry::{Registry, Taught, enrolled},
     stats::{self, Stats},
     workers::{Start, Workers},
 };
@@ -71,9 +71,15 @@ impl Pipeline {
         let stop = CancellationToken::new();
         let node = node_name(config);
         let log = open_log(config, &stats)?;
-        let log = match &config.registry {
-            Some(registry) => Taught::wrap(log, &Registry::new(registry, stats.clone())?, plans),
-            None => log,
+        let (log, engine_log) = match &config.registry {
+            Some(registry) => {
+                let registry = Registry::new(registry, stats.clone())?;
+                let log = Taught::wrap(log, &registry, plans);
+                let for_engine = options.role != Role::Gateway;
+                let engine_log = for_engine.then(|| enrolled::wrap(log.clone(), &registry, plans, &stats));
+                (log.clone(), engine_log.unwrap_or(log))
+            }
+            None => (log.clone(), log),
         };
         let (input_complete, complete) = watch::channel(options.input_complete);
 
@@ -93,7 +99,7 @@ impl Pipeline {
             Role::Engine | Role::All => Some(Workers::start(&Start {
                 config,
                 plans,
-                log: log.clone(),
+                log: engine_log,
                 stats: stats.clone(),
                 instance: node,
                 input_complete: complete,
@@ -190,7 +196,7 @@ fn open_log(config: &Config, stats: &Arc<Stats>) -> anyhow::Result<Arc<dyn Log>>
         }
         LogKind::Kafka { bootstrap_servers, properties } => {
             let (servers, properties) = (bootstrap_servers.clone(), properties.clone());
-            Ok(Deferred::connect(stats.clone(), move || {
+            Ok(Deferred::connect(stats.clone(), "log", move || {
                 let (servers, properties) = (servers.clone(), properties.clone());
                 async move { KafkaLog::connect(&servers, &properties).await.map(|log| log as Arc<dyn Log>) }
             }))

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `http` | one question over HTTP: addresses in turn, who asks, certificates, bounds |
 //! | `schemas` | a schema with what it refers to |
+//! | `enrolled` | a log for who writes, once the schemas of what is written have ids |
 //! | `taught` | a log whose readers hold records back until their schemas are known |
 //!
 //! An id that the registry says it does not have is asked for again for `UNKNOWN_WAIT`: a producer registers and writes at once, and what
@@ -30,6 +31,7 @@ use windrow_core::registry::Answer;
 use crate::{config::RegistryConfig, stats::Stats};
 use http::Http;
 
+pub mod enrolled;
 mod http;
 mod schemas;
 mod taught;

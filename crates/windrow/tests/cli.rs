@@ -102,6 +102,23 @@ fn every_command_explains_itself_with_examples() {
     }
 }
 
+/// A view whose topic is in Avro.
+const AVRO: &str = r#"
+[streams.orders]
+columns = { shop = "text", cents = "bigint" }
+[views.spent]
+sql = "SELECT shop, sum(cents) AS cents FROM orders GROUP BY shop"
+topic = "spent-by-shop"
+topic_format = "avro"
+"#;
+
+#[test]
+fn check_prints_the_schema_of_a_topic() {
+    let said = shown(&Desk::with(AVRO).run(&["check"]));
+    let want = r#"schema    {"type":"record","name":"spent","fields":[{"name":"shop","type":["null","string"],"default":null},{"name":"cents","type":["null","long","double"],"default":null}]}"#;
+    assert!(said.contains("spent-by-shop (finals, avro)") && said.contains(want), "{said}");
+}
+
 #[test]
 fn check_prints_the_plan() {
     Desk::with(GOOD).check(

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use super::{Field, Named, Node, Resolved, Schema, Symbols};
 
-mod encode;
+pub(super) mod encode;
 
 /// Brings two schemas together.
 ///

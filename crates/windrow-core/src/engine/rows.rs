@@ -199,13 +199,16 @@ impl Rows {
         self.rows += 1;
     }
 
-    /// Returns a row in the user's shape, to tell about it elsewhere.
+    /// Returns a row in the user's shape, in JSON where that is Avro, to tell about it elsewhere.
     pub(super) fn letter(&mut self, bucket: &Bucket, row: u32) -> Vec<u8> {
         self.arena.reset();
         let window = window_of(&self.view, bucket.end_ms);
         let output = output_row(&self.view, bucket, row, window, &self.arena);
         let mut text = Vec::new();
-        self.writer.user_value(&self.view, &output, &self.arena, &mut text);
+        match self.writer.is_avro() {
+            true => drop(self.writer.json_value(&self.view, &output, &self.arena, &mut text)),
+            false => drop(self.writer.user_value(&self.view, &output, &self.arena, &mut text)),
+        }
         text
     }
 

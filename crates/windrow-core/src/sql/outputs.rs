@@ -17,7 +17,13 @@ use super::{
     query::Planner,
     rows::{Key, slots_text},
 };
-use crate::{expr::Node, plan::Shape, spec::TopicFormat, value::ColumnType};
+use crate::{
+    avro::{RowSchema, Unwritable},
+    expr::Node,
+    plan::{Shape, ViewPlan},
+    spec::TopicFormat,
+    value::ColumnType,
+};
 
 /// Names that every row may carry beside what is selected.
 const RESERVED: [&str; 4] = ["window_start", "window_end", "final", "seq"];
@@ -185,6 +191,25 @@ impl Planner<'_> {
                 self.errors.push(PlanError::at(Location::new(1, 1), message));
             }
         }
+    }
+}
+
+impl Planner<'_> {
+    /// Checks that the rows of the second output have a schema, where they need one.
+    pub(super) fn check_schema(&mut self, draft: &ViewPlan, items: &[Item<'_>]) -> bool {
+        if !self.spec.topic.as_ref().is_some_and(|topic| topic.format.is_avro()) {
+            return true;
+        }
+        let Err((place, why)) = RowSchema::of(draft) else { return true };
+        let at = items.get(place).map_or(Location::new(1, 1), |item| item.at);
+        let hint = match &why {
+            Unwritable::Name(_) => "write … AS another_name",
+            Unwritable::Type(_) => {
+                "write CAST(… AS text), say, or give the column its type in the stream's `columns`"
+            }
+        };
+        self.errors.push(PlanError::at(at, why.to_string()).hint(Some(hint.to_owned())));
+        false
     }
 }
 

@@ -89,7 +89,8 @@ impl Planner<'_> {
         self.check_keys(&keys);
         self.check_names(&items);
         self.check_topic(&items);
-        self.errors.is_empty().then(|| self.draft(filter, keys, outputs, (over, having)))
+        let draft = self.errors.is_empty().then(|| self.draft(filter, keys, outputs, (over, having)));
+        draft.filter(|draft| self.check_schema(draft, &items))
     }
 
     fn draft(

@@ -18,7 +18,7 @@ mod filters;
 mod identity;
 mod over;
 
-pub(super) fn stream(name: &str) -> StreamSpec {
+pub(crate) fn stream(name: &str) -> StreamSpec {
     StreamSpec {
         name: name.into(),
         topics: Topics::One(format!("{name}_topic").into()),
@@ -39,7 +39,7 @@ pub(super) fn stream(name: &str) -> StreamSpec {
     }
 }
 
-pub(super) fn view(name: &str, sql: &str) -> Arc<ViewSpec> {
+pub(crate) fn view(name: &str, sql: &str) -> Arc<ViewSpec> {
     Arc::new(ViewSpec {
         name: name.into(),
         sql: sql.to_owned(),

@@ -12,8 +12,8 @@ use windrow_core::{
     out::{OutRecord, Target},
     plan::{Stage, StreamPlan},
     spec::{
-        Emit, Format, LatePolicy, OnBad, OnFull, StreamSpec, TimeSpec, TimeUnit, TopicFormat, UserTopic,
-        ViewSpec,
+        Emit, Format, LatePolicy, OnBad, OnFull, SchemaId, StreamSpec, TimeSpec, TimeUnit, TopicFormat,
+        UserTopic, ViewSpec,
     },
     sql,
     topics::Topics,
@@ -59,6 +59,7 @@ pub(crate) fn user_topic(emit: Emit, key: Option<Vec<Arc<str>>>) -> UserTopic {
         topic: "u".into(),
         emit,
         format: TopicFormat::Json,
+        schema_id: SchemaId::default(),
         key,
         partitions: None,
         retention_ms: None,

@@ -7,8 +7,9 @@ use std::{fmt::Write, time::Duration};
 
 use clap::Args;
 use windrow_core::{
+    avro::RowSchema,
     plan::{self, Shape, Stage, StreamPlan, ViewPlan},
-    spec::{Emit, LatePolicy, OnBad, OnFull, StreamSpec, TimeSpec, TimeUnit},
+    spec::{Emit, LatePolicy, OnBad, OnFull, StreamSpec, TimeSpec, TimeUnit, TopicFormat},
     topics::Topics,
     value::ColumnType,
 };
@@ -156,6 +157,10 @@ fn render_view(out: &mut String, config: &Config, plan: &StreamPlan, view: &View
         entry(out, "state", &format!("at most {most} a partition, then {full}"));
     }
     entry(out, "topics", &view_topics(config, plan, view).join(", "));
+    let avro = spec.topic.as_ref().filter(|topic| topic.format.is_avro());
+    if let Some(Ok(schema)) = avro.map(|_| RowSchema::of(view)) {
+        entry(out, "schema", schema.text());
+    }
 }
 
 fn view_topics(config: &Config, plan: &StreamPlan, view: &ViewPlan) -> Vec<String> {
@@ -173,7 +178,9 @@ fn view_topics(config: &Config, plan: &StreamPlan, view: &ViewPlan) -> Vec<Strin
         all.push(topics::late(app, name).to_string());
     }
     if let Some(user) = &view.spec.topic {
-        all.push(format!("{} ({})", user.topic, emit(user.emit)));
+        let format = if user.format == TopicFormat::Json { "" } else { user.format.name() };
+        let comma = if format.is_empty() { "" } else { ", " };
+        all.push(format!("{} ({}{comma}{format})", user.topic, emit(user.emit)));
     }
     if all.is_empty() { vec!["none".to_owned()] } else { all }
 }

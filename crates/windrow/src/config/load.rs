@@ -19,7 +19,7 @@ use super::{
     reader::{Reader, join},
     registry, streams, views,
 };
-use windrow_core::suggest::closest;
+use windrow_core::{spec::TopicFormat, suggest::closest};
 
 /// Largest file: a thousand views with a screen of SQL each.
 const FILE_MAX_BYTES: u64 = 4 << 20;
@@ -114,8 +114,11 @@ fn resolve<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>) -> Config {
     let mut views = Vec::new();
     for (name, offset, reader) in top.tables("views") {
         names.take(offset, "view", &name);
-        let topic_offset = reader.offset("topic");
+        let (topic_offset, format_offset) = (reader.offset("topic"), reader.offset("topic_format"));
         let view = views::read(&name, reader);
+        if registry.is_none() {
+            topic_needs_registry(source, format_offset, &view);
+        }
         check_output(source, topic_offset, &view, &streams);
         views.push(view);
     }
@@ -132,6 +135,15 @@ fn resolve<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>) -> Config {
     }
     top.finish();
     Config { app, log, registry, streams, views, listeners, console, limits }
+}
+
+/// Nor can a schema be registered without it.
+fn topic_needs_registry(source: &Source<'_>, offset: usize, view: &ViewConfig) {
+    let format = view.spec.topic.as_ref().map(|topic| topic.format);
+    if let Some(format @ TopicFormat::AvroRegistry) = format {
+        let hint = "write a table [registry] with url = \"http://localhost:8081\"".to_owned();
+        source.wrong(offset, format!("`topic_format` = \"{}\" needs [registry]", format.name()), Some(hint));
+    }
 }
 
 /// What says by an id what it holds cannot be read without whoever knows the id.

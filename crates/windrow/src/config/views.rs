@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use windrow_core::spec::{Emit, LatePolicy, OnFull, TopicFormat, UserTopic, ViewSpec};
+use windrow_core::spec::{Emit, LatePolicy, OnFull, SchemaId, TopicFormat, UserTopic, ViewSpec};
 
 use super::{ViewConfig, names::check_topic, reader::Reader};
 
@@ -79,8 +79,11 @@ fn user_topic(view: &Reader<'_>) -> Option<UserTopic> {
         check_topic(view.source, view.offset("topic"), "topic", topic);
     }
     let emit = view.choice("topic_emit", &EMITS, &[]).unwrap_or(Emit::Final);
-    let formats = [("json", TopicFormat::Json), ("text", TopicFormat::Text)];
-    let format = view.choice("topic_format", &formats, &["csv", "avro", "avro-registry", "protobuf"]);
+    let format = view.choice(
+        "topic_format",
+        &TopicFormat::NAMES,
+        &["csv", "json-registry", "protobuf", "protobuf-registry"],
+    );
     let key = view.texts("topic_key").map(|names| names.iter().map(|(n, _)| n.as_str().into()).collect());
     let partitions = view.number("topic_partitions", 1..=PARTITIONS_MAX).map(|n| n as i32);
     let retention_ms = topic_retention(view);
@@ -95,6 +98,7 @@ fn user_topic(view: &Reader<'_>) -> Option<UserTopic> {
         topic: topic.as_str().into(),
         emit,
         format: format.unwrap_or(TopicFormat::Json),
+        schema_id: SchemaId::default(),
         key,
         partitions,
         retention_ms,

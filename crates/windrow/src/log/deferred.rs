@@ -26,15 +26,17 @@ pub struct Deferred {
 
 impl Deferred {
     /// Starts to connect, again and again while the trouble may pass, and returns at once.
-    pub fn connect<F, C>(stats: Arc<Stats>, connect: C) -> Arc<dyn Log>
+    ///
+    /// - **Shape:** `room` is where the stats have the trouble.
+    pub fn connect<F, C>(stats: Arc<Stats>, room: &'static str, connect: C) -> Arc<dyn Log>
     where
         C: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<Arc<dyn Log>>> + Send,
     {
         let (sender, slot) = watch::channel(None);
-        stats.trouble("log", "connecting");
+        stats.trouble(room, "connecting");
         tokio::spawn(async move {
-            let found = patiently(&stats, connect).await;
+            let found = patiently(&stats, room, connect).await;
             let _ = sender.send(Some(found));
             // The slot must outlive the attempt: a closed channel would look like a log that never comes.
             sender.closed().await;
@@ -53,7 +55,7 @@ impl Deferred {
     }
 }
 
-async fn patiently<F, C>(stats: &Stats, connect: C) -> std::result::Result<Arc<dyn Log>, String>
+async fn patiently<F, C>(stats: &Stats, room: &str, connect: C) -> std::result::Result<Arc<dyn Log>, String>
 where
     C: Fn() -> F,
     F: Future<Output = Result<Arc<dyn Log>>>,
@@ -62,15 +64,15 @@ where
     loop {
         match connect().await {
             Ok(log) => {
-                stats.fine("log");
+                stats.fine(room);
                 return Ok(log);
             }
             Err(LogError::Retry(why)) => {
-                tracing::warn!(%why, "the log is away; trying again");
-                stats.trouble("log", why);
+                tracing::warn!(%why, "{room}: not there yet; trying again");
+                stats.trouble(room, why);
             }
             Err(fatal) => {
-                stats.trouble("log", fatal.to_string());
+                stats.trouble(room, fatal.to_string());
                 return Err(fatal.to_string());
             }
         }

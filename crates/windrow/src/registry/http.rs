@@ -19,6 +19,7 @@ use crate::config::{RegistryAuth, RegistryConfig};
 /// One answer: the longest schema, escaped, and room around it.
 const RESPONSE_MAX_BYTES: u64 = 4 << 20;
 const REDIRECTS_MAX: u32 = 3;
+const CONTENT: &str = "application/vnd.schemaregistry.v1+json";
 const ACCEPT: &str = "application/vnd.schemaregistry.v1+json, application/json";
 /// What a registry answers beside 404: no such subject, version, schema.
 const NOT_FOUND: [i64; 3] = [40401, 40402, 40403];
@@ -37,6 +38,14 @@ impl std::fmt::Debug for Http {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Http").field("urls", &self.urls).finish_non_exhaustive()
     }
+}
+
+/// What came of something handed in.
+pub(super) enum Asked {
+    /// It was taken.
+    Answered(Vec<u8>),
+    /// It never will be.
+    Refused(u16, Vec<u8>),
 }
 
 /// What a registry says when it has not what was asked for.
@@ -86,6 +95,42 @@ impl Http {
         }
         // Whoever is away may be the one that has it.
         if is_missing && troubles.is_empty() { Ok(None) } else { Err(troubles.join("; ")) }
+    }
+
+    /// Hands something in at a path, at the first address that answers.
+    ///
+    /// - **Errors:** why not one of them gave an answer.
+    pub(super) fn post(&self, path: &str, body: &[u8]) -> Result<Asked, String> {
+        let (first, mut troubles) = (self.good.load(Relaxed), Vec::new());
+        for turn in 0..self.urls.len() {
+            let at = (first + turn) % self.urls.len();
+            match self.post_at(&self.urls[at], path, body) {
+                Ok(asked) => {
+                    self.good.store(at, Relaxed);
+                    return Ok(asked);
+                }
+                Err(why) => troubles.push(format!("{}: {why}", self.urls[at])),
+            }
+        }
+        Err(troubles.join("; "))
+    }
+
+    fn post_at(&self, url: &str, path: &str, body: &[u8]) -> Result<Asked, String> {
+        let mut request = self.agent.post(format!("{url}{path}")).header("accept", ACCEPT);
+        request = request.header("content-type", CONTENT);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let mut response = request.send(body).map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(RESPONSE_MAX_BYTES).read_to_vec();
+        match status {
+            200 => body.map(Asked::Answered).map_err(|error| error.to_string()),
+            // The subject's readers could not read it; it is no schema.
+            409 | 422 => Ok(Asked::Refused(status, body.unwrap_or_default())),
+            401 | 403 => Err(format!("{status}: it wants another `auth` or `token`, or one that may write")),
+            status => Err(format!("it answers {status}")),
+        }
     }
 
     fn get_at(&self, url: &str, path: &str) -> Result<Option<Vec<u8>>, String> {

@@ -85,7 +85,7 @@ impl Collected<'_> {
 }
 
 /// Subjects hold whatever topics and records are called.
-fn escaped(subject: &str) -> String {
+pub(super) fn escaped(subject: &str) -> String {
     subject.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(byte.into());

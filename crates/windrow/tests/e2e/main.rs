@@ -37,3 +37,4 @@ mod topics;
 mod video_counter;
 mod visit_aggregator;
 mod world;
+mod written;

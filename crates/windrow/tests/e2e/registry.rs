@@ -122,7 +122,7 @@ sql = "SELECT _key.organization_id AS organization, count(*) AS cents, max(conca
 "#;
 
 /// The version that the script was written for, with what its serializer of Avro needs.
-const PACKAGE: &str = "confluent-kafka[avro]==2.16.1";
+pub(crate) const PACKAGE: &str = "confluent-kafka[avro]==2.16.1";
 
 /// Runs Confluent's serializer against the double.
 async fn serialized(registry: &Double) -> Vec<(Option<Bytes>, Option<Bytes>)> {

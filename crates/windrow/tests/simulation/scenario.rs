@@ -6,8 +6,8 @@ use windrow_core::{
     engine::TaskOptions,
     plan::StreamPlan,
     spec::{
-        Emit, Format, LatePolicy, OnBad, OnFull, StreamSpec, TimeSpec, TimeUnit, TopicFormat, UserTopic,
-        ViewSpec,
+        Emit, Format, LatePolicy, OnBad, OnFull, SchemaId, StreamSpec, TimeSpec, TimeUnit, TopicFormat,
+        UserTopic, ViewSpec,
     },
     sql,
     topics::Topics,
@@ -144,6 +144,7 @@ impl View {
         };
         let user = UserTopic {
             format: TopicFormat::Json,
+            schema_id: SchemaId::default(),
             topic: format!("{}.user", self.name).into(),
             emit: Emit::Final,
             key: None,

@@ -8,9 +8,11 @@ use std::{ops::Range, sync::Arc};
 use bumpalo::Bump;
 
 use crate::{
+    avro::RowSchema,
     engine::TaskError,
     expr::Expr,
     plan::ViewPlan,
+    registry::Frame,
     spec::TopicFormat,
     value::{Datum, write_text},
     window::Window,
@@ -36,6 +38,8 @@ pub(super) struct Writer {
     selects_end: bool,
     pub(super) user_key: UserKey,
     format: TopicFormat,
+    /// Of a view that writes Avro: what rows are, and the id that stands before them.
+    avro: Option<(RowSchema, Option<u32>)>,
     /// `,"final":false,"seq":7}` and the same with `true`.
     tails: [Vec<u8>; 2],
 }
@@ -69,10 +73,15 @@ impl Writer {
             selects_end: selects("window_end"),
             user_key,
             format: view.spec.topic.as_ref().map_or(TopicFormat::Json, |user| user.format),
+            avro: avro(view)?,
             tails: Default::default(),
         };
         writer.set_seq(1);
         Ok(writer)
+    }
+
+    pub(super) fn is_avro(&self) -> bool {
+        self.avro.is_some()
     }
 
     pub(super) fn set_seq(&mut self, seq: u64) {
@@ -115,14 +124,31 @@ impl Writer {
         text: &mut Vec<u8>,
     ) -> Option<Range<usize>> {
         let at = text.len();
-        match (self.format, &view.outputs[..]) {
-            (TopicFormat::Text, [column]) => write_plain(column.expr.eval(row, arena), text)?,
-            _ => {
-                self.outputs(view, row, arena, text);
-                text.push(b'}');
+        match (&self.avro, self.format, &view.outputs[..]) {
+            (Some((schema, id)), ..) => {
+                if let Some(id) = id {
+                    Frame::write(*id, text);
+                }
+                schema.write(view.outputs.iter().map(|output| output.expr.eval(row, arena)), text);
             }
+            (None, TopicFormat::Text, [column]) => write_plain(column.expr.eval(row, arena), text)?,
+            _ => return Some(self.json_value(view, row, arena, text)),
         }
         Some(at..text.len())
+    }
+
+    /// Writes what is selected as JSON, whatever the user's topic has.
+    pub(super) fn json_value<'a>(
+        &self,
+        view: &'a ViewPlan,
+        row: &[Datum<'a>],
+        arena: &'a Bump,
+        text: &mut Vec<u8>,
+    ) -> Range<usize> {
+        let at = text.len();
+        self.outputs(view, row, arena, text);
+        text.push(b'}');
+        at..text.len()
     }
 
     pub(super) fn channel_value<'a>(
@@ -156,6 +182,19 @@ impl Writer {
             output.expr.eval(row, arena).write_json(text);
         }
     }
+}
+
+fn avro(view: &ViewPlan) -> Result<Option<(RowSchema, Option<u32>)>, TaskError> {
+    let Some(topic) = view.spec.topic.as_ref().filter(|topic| topic.format.is_avro()) else {
+        return Ok(None);
+    };
+    let options = |why| TaskError::Options { view: view.spec.name.clone(), why };
+    let schema = RowSchema::of(view).map_err(|_| options("a column has no place in a schema of Avro"))?;
+    let id = topic.schema_id.get();
+    if topic.format == TopicFormat::AvroRegistry && id.is_none() {
+        return Err(options("the schema of its topic has no id yet"));
+    }
+    Ok(Some((schema, id)))
 }
 
 /// Writes a value by itself: text and bytes as they are, the rest as JSON; `None` = it is NULL.

@@ -72,3 +72,31 @@ fn a_registry_has_addresses_in_turn_and_never_prints_who_asks() {
     let printed = format!("{basic:?} {bearer:?}");
     assert!(!printed.contains("hunter2") && printed.contains("Basic(key:***)"), "{printed}");
 }
+
+#[test]
+fn a_schema_is_registered_nowhere_without_a_registry() {
+    check(
+        r#"
+[streams.orders]
+columns = { shop = "text", cents = "bigint" }
+[views.bare]
+sql = "SELECT shop, sum(cents) AS cents FROM orders GROUP BY shop"
+topic = "bare"
+topic_format = "avro"
+[views.framed]
+sql = "SELECT shop, sum(cents) AS cents FROM orders GROUP BY shop"
+topic = "framed"
+topic_format = "avro-registry"
+[views.later]
+sql = "SELECT shop, sum(cents) AS cents FROM orders GROUP BY shop"
+topic = "later"
+topic_format = "protobuf"
+"#,
+        expect![[r#"
+            w.toml:11:16: `topic_format` = "avro-registry" needs [registry]
+              hint: write a table [registry] with url = "http://localhost:8081"
+            w.toml:15:16: `topic_format` = "protobuf" is not available yet
+              hint: available are `json`, `text`, `avro` and `avro-registry`
+        "#]],
+    );
+}
