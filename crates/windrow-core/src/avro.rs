@@ -17,7 +17,6 @@
 //! | `json` | a value → JSON |
 //! | `resolve` | a writer's schema and a reader's → one that reads the former's values as the latter's |
 //! | `registered` | schemas of writers, by id |
-//! | `write` | a view's rows → a schema, and values of it |
 //!
 //! Source: Apache Avro 1.12, "Specification": schemas, binary encoding, logical types.
 
@@ -33,12 +32,11 @@ mod project;
 mod registered;
 mod resolve;
 mod steps;
-mod write;
 
 pub use parse::SchemaError;
 pub(crate) use project::Projection;
 pub use registered::Registered;
-pub use write::{RowSchema, Unwritable};
+pub(crate) use resolve::encode::{bytes, long};
 
 /// Longest text of a schema: the widest tables in the field stay far below.
 pub const SCHEMA_MAX_BYTES: usize = 1 << 20;

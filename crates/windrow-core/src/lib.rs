@@ -1,6 +1,6 @@
 //! The engine and the hub's rules: no clock, no socket, no task, no environment. Time is an argument.
 //!
-//! In data order: `batch` → `registry`, `scan`, `avro`, `protobuf`, `csv` → `decode` → `expr` → `engine` → `out`, and on the way out `position` → `hub`.
+//! In data order: `batch` → `registry`, `scan`, `avro`, `protobuf`, `csv` → `decode` → `expr` → `engine` → `written` → `out`, and on the way out `position` → `hub`.
 //! `sql` makes `plan`s out of `spec`s before any record flows.
 
 pub mod aggregate;
@@ -30,3 +30,4 @@ pub mod topics;
 pub mod value;
 pub mod watermark;
 pub mod window;
+pub mod written;

@@ -5,7 +5,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::{avro, protobuf, registry::Pupil, topics::Topics, value::ColumnType};
+use crate::{
+    avro, protobuf,
+    registry::{Pupil, SchemaKind},
+    topics::Topics,
+    value::ColumnType,
+};
 
 /// How the bytes of a key or value become columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -281,19 +286,25 @@ pub enum TopicFormat {
     Json,
     /// The one selected column as it is: text and bytes plain, JSON as it stands; NULL is a null value.
     Text,
-    /// A bare datum of [`crate::avro::RowSchema`].
+    /// A bare value of [`crate::written::RowSchema`], in Avro.
     Avro,
     /// The same behind the frame of its schema's id.
     AvroRegistry,
+    /// A bare message of it, in Protobuf.
+    Protobuf,
+    /// The same behind the frame of its schema's id.
+    ProtobufRegistry,
 }
 
 impl TopicFormat {
     /// Every one with its name, in the documented order.
-    pub const NAMES: [(&'static str, TopicFormat); 4] = [
+    pub const NAMES: [(&'static str, TopicFormat); 6] = [
         ("json", TopicFormat::Json),
         ("text", TopicFormat::Text),
         ("avro", TopicFormat::Avro),
         ("avro-registry", TopicFormat::AvroRegistry),
+        ("protobuf", TopicFormat::Protobuf),
+        ("protobuf-registry", TopicFormat::ProtobufRegistry),
     ];
 
     /// Returns the name used in configurations.
@@ -301,9 +312,18 @@ impl TopicFormat {
         Self::NAMES.iter().find(|(_, format)| *format == self).map_or("json", |(name, _)| name)
     }
 
-    /// Tells whether rows are written in Avro.
-    pub fn is_avro(self) -> bool {
-        matches!(self, TopicFormat::Avro | TopicFormat::AvroRegistry)
+    /// Returns the language of the schema that values are of.
+    pub fn schema(self) -> Option<SchemaKind> {
+        match self {
+            TopicFormat::Json | TopicFormat::Text => None,
+            TopicFormat::Avro | TopicFormat::AvroRegistry => Some(SchemaKind::Avro),
+            TopicFormat::Protobuf | TopicFormat::ProtobufRegistry => Some(SchemaKind::Protobuf),
+        }
+    }
+
+    /// Tells whether a registry must have the schema.
+    pub fn is_registered(self) -> bool {
+        matches!(self, TopicFormat::AvroRegistry | TopicFormat::ProtobufRegistry)
     }
 }
 

@@ -9,6 +9,8 @@
 mod cases;
 #[path = "../../windrow-core/tests/common/python.rs"]
 mod python;
+#[path = "protobuf/written.rs"]
+mod written;
 
 use std::{path::Path, sync::Arc};
 

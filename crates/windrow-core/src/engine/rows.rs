@@ -199,13 +199,13 @@ impl Rows {
         self.rows += 1;
     }
 
-    /// Returns a row in the user's shape, in JSON where that is Avro, to tell about it elsewhere.
+    /// Returns a row in the user's shape, in JSON where that has a schema, to tell about it elsewhere.
     pub(super) fn letter(&mut self, bucket: &Bucket, row: u32) -> Vec<u8> {
         self.arena.reset();
         let window = window_of(&self.view, bucket.end_ms);
         let output = output_row(&self.view, bucket, row, window, &self.arena);
         let mut text = Vec::new();
-        match self.writer.is_avro() {
+        match self.writer.has_schema() {
             true => drop(self.writer.json_value(&self.view, &output, &self.arena, &mut text)),
             false => drop(self.writer.user_value(&self.view, &output, &self.arena, &mut text)),
         }

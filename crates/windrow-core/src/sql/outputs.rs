@@ -18,11 +18,11 @@ use super::{
     rows::{Key, slots_text},
 };
 use crate::{
-    avro::{RowSchema, Unwritable},
     expr::Node,
     plan::{Shape, ViewPlan},
     spec::TopicFormat,
     value::ColumnType,
+    written::{RowSchema, Unwritable},
 };
 
 /// Names that every row may carry beside what is selected.
@@ -197,13 +197,10 @@ impl Planner<'_> {
 impl Planner<'_> {
     /// Checks that the rows of the second output have a schema, where they need one.
     pub(super) fn check_schema(&mut self, draft: &ViewPlan, items: &[Item<'_>]) -> bool {
-        if !self.spec.topic.as_ref().is_some_and(|topic| topic.format.is_avro()) {
-            return true;
-        }
         let Err((place, why)) = RowSchema::of(draft) else { return true };
         let at = items.get(place).map_or(Location::new(1, 1), |item| item.at);
         let hint = match &why {
-            Unwritable::Name(_) => "write … AS another_name",
+            Unwritable::Name(_) | Unwritable::Taken(_) => "write … AS another_name",
             Unwritable::Type(_) => {
                 "write CAST(… AS text), say, or give the column its type in the stream's `columns`"
             }

@@ -7,11 +7,11 @@ use std::{fmt::Write, time::Duration};
 
 use clap::Args;
 use windrow_core::{
-    avro::RowSchema,
     plan::{self, Shape, Stage, StreamPlan, ViewPlan},
     spec::{Emit, LatePolicy, OnBad, OnFull, StreamSpec, TimeSpec, TimeUnit, TopicFormat},
     topics::Topics,
     value::ColumnType,
+    written::RowSchema,
 };
 
 use super::{ConfigArgs, failure::Failure};
@@ -157,9 +157,10 @@ fn render_view(out: &mut String, config: &Config, plan: &StreamPlan, view: &View
         entry(out, "state", &format!("at most {most} a partition, then {full}"));
     }
     entry(out, "topics", &view_topics(config, plan, view).join(", "));
-    let avro = spec.topic.as_ref().filter(|topic| topic.format.is_avro());
-    if let Some(Ok(schema)) = avro.map(|_| RowSchema::of(view)) {
-        entry(out, "schema", schema.text());
+    if let Ok(Some(schema)) = RowSchema::of(view) {
+        for (number, text) in schema.text().lines().enumerate() {
+            entry(out, if number == 0 { "schema" } else { "" }, text);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     reader::{Reader, join},
     registry, streams, views,
 };
-use windrow_core::{spec::TopicFormat, suggest::closest};
+use windrow_core::suggest::closest;
 
 /// Largest file: a thousand views with a screen of SQL each.
 const FILE_MAX_BYTES: u64 = 4 << 20;
@@ -140,7 +140,7 @@ fn resolve<'a>(source: &'a Source<'a>, root: &'a DeTable<'a>) -> Config {
 /// Nor can a schema be registered without it.
 fn topic_needs_registry(source: &Source<'_>, offset: usize, view: &ViewConfig) {
     let format = view.spec.topic.as_ref().map(|topic| topic.format);
-    if let Some(format @ TopicFormat::AvroRegistry) = format {
+    if let Some(format) = format.filter(|format| format.is_registered()) {
         let hint = "write a table [registry] with url = \"http://localhost:8081\"".to_owned();
         source.wrong(offset, format!("`topic_format` = \"{}\" needs [registry]", format.name()), Some(hint));
     }

@@ -7,18 +7,14 @@
 //!
 //! **Invariant:** a registry that is away is waited for, and `/readyz` says so; one that refuses a schema, because the topic's readers
 //! could not read it, is no trouble that passes: the process ends with its words.
-//! **Not here:** what a schema says (`windrow_core::avro`).
+//! **Not here:** what a schema says (`windrow_core::written`).
 //!
 //! Source: Confluent Schema Registry, "API reference".
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use windrow_core::{
-    avro::RowSchema,
-    plan::StreamPlan,
-    spec::{SchemaId, TopicFormat},
-};
+use windrow_core::{plan::StreamPlan, registry::SchemaKind, spec::SchemaId, written::RowSchema};
 
 use super::{
     Registry,
@@ -34,6 +30,7 @@ use crate::{
 #[derive(Debug, Clone)]
 struct Entry {
     subject: String,
+    kind: SchemaKind,
     text: Arc<str>,
     id: SchemaId,
 }
@@ -41,6 +38,9 @@ struct Entry {
 #[derive(Serialize)]
 struct Question<'q> {
     schema: &'q str,
+    /// Avro is not named.
+    #[serde(rename = "schemaType", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
 }
 
 #[derive(Deserialize)]
@@ -64,11 +64,16 @@ pub fn wrap(
         .iter()
         .flat_map(|plan| &plan.views)
         .filter_map(|view| {
-            let topic = view.spec.topic.as_ref().filter(|topic| topic.format == TopicFormat::AvroRegistry)?;
+            let topic = view.spec.topic.as_ref().filter(|topic| topic.format.is_registered())?;
             // A view without a schema is not planned.
-            let schema = RowSchema::of(view).ok()?;
+            let schema = RowSchema::of(view).ok()??;
             let subject = format!("{}-value", topic.topic);
-            Some(Entry { subject, text: schema.text().clone(), id: topic.schema_id.clone() })
+            Some(Entry {
+                subject,
+                kind: schema.kind(),
+                text: schema.text().clone(),
+                id: topic.schema_id.clone(),
+            })
         })
         .collect();
     if entries.is_empty() {
@@ -103,8 +108,13 @@ impl Entry {
         let (path, subject) = (format!("/subjects/{}/versions", escaped(&self.subject)), &self.subject);
         let away =
             |why: String| LogError::Retry(format!("the registry cannot be told of subject {subject}: {why}"));
-        let body =
-            serde_json::to_vec(&Question { schema: &self.text }).map_err(|error| away(error.to_string()))?;
+        let kind = match self.kind {
+            SchemaKind::Avro => None,
+            SchemaKind::Json => Some("JSON"),
+            SchemaKind::Protobuf => Some("PROTOBUF"),
+        };
+        let question = Question { schema: &self.text, kind };
+        let body = serde_json::to_vec(&question).map_err(|error| away(error.to_string()))?;
         match http.post(&path, &body).map_err(away)? {
             Asked::Answered(body) => match serde_json::from_slice::<Entered>(&body) {
                 Ok(entered) => Ok(entered.id),

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{double::Double, place::Place, process::given, python, topic::read_all};
+use crate::{client::get_until, double::Double, place::Place, process::given, python, topic::read_all};
 
 const CONFIG: &str = r#"
 [registry]
@@ -116,4 +116,55 @@ async fn a_schema_that_the_registry_refuses_ends_the_process_with_its_words() {
     );
     assert!(said.contains(&want), "{said}");
     assert!(!said.contains("secret"), "{said}");
+}
+
+/// Another program's stream, which knows nothing but the registry.
+const READER: &str = r#"
+[registry]
+url = "${REGISTRY}"
+auth = "windrow:secret"
+[streams.spent]
+topic = "${TOPIC}"
+format = "protobuf-registry"
+columns = { shop = "text", cents = "bigint", cents_double = "double", newest = "timestamp" }
+[views.rows]
+sql = "SELECT shop, max(cents) AS cents, max(cents_double) AS cents_double, max(newest) AS newest FROM spent GROUP BY shop"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_in_protobuf_are_read_by_whoever_asks_the_registry() {
+    let kafka = given("WINDROW_TEST_KAFKA");
+    let (writer, reader) =
+        (Place::new("proto", Some(kafka.clone())), Place::new("proto-reader", Some(kafka)));
+    let registry = Double::start().await;
+    registry.demand("Basic d2luZHJvdzpzZWNyZXQ=");
+    let orders = writer.topic("orders");
+    writer.make_topic(&orders, 1).await;
+    let order = |shop: &str, cents: i64| json!({"shop": shop, "cents": cents, "at": 1_700_000_000_123_i64});
+    // The sum of b's is past 64 bits.
+    writer
+        .write(&orders, 0..1, &[order("a", 3), order("a", 4), order("b", i64::MAX), order("b", i64::MAX)])
+        .await;
+    let config = CONFIG.replace("${REGISTRY}", &registry.url()).replace("avro-registry", "protobuf-registry");
+    let process = writer.serve(&config, &[]);
+    let config = READER.replace("${REGISTRY}", &registry.url()).replace("${TOPIC}", &writer.topic("spent"));
+    let reading = reader.serve(&config, &[]);
+    let want = [
+        json!({"shop": "a", "cents": 7, "cents_double": null, "newest": 1_700_000_000_123_i64}),
+        json!({"shop": "b", "cents": null, "cents_double": 18_446_744_073_709_551_614.0, "newest": 1_700_000_000_123_i64}),
+    ];
+    let is_there = |status, body: &str| {
+        let Ok(body) = serde_json::from_str::<Value>(body) else { return false };
+        let row = |row: &Value| {
+            let members =
+                ["shop", "cents", "cents_double", "newest"].map(|name| (name.to_owned(), row[name].clone()));
+            Value::Object(members.into_iter().collect())
+        };
+        let mut rows: Vec<Value> = body["rows"].as_array().into_iter().flatten().map(row).collect();
+        rows.sort_by_key(|row| row["shop"].to_string());
+        status == 200 && rows == want
+    };
+    get_until(reader.port, "/api/channels/rows?limit=10", is_there).await;
+    reader.end(reading);
+    writer.end(process);
 }

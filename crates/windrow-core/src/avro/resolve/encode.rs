@@ -135,12 +135,12 @@ fn latin(text: &str) -> Result<Vec<u8>, String> {
     text.chars().map(byte).collect()
 }
 
-pub(in crate::avro) fn bytes(raw: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn bytes(raw: &[u8], out: &mut Vec<u8>) {
     long(raw.len() as i64, out);
     out.extend_from_slice(raw);
 }
 
-pub(in crate::avro) fn long(value: i64, out: &mut Vec<u8>) {
+pub(crate) fn long(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest >= 0x80 {
         out.push((rest & 0x7F) as u8 | 0x80);

@@ -8,14 +8,13 @@ use std::{ops::Range, sync::Arc};
 use bumpalo::Bump;
 
 use crate::{
-    avro::RowSchema,
     engine::TaskError,
     expr::Expr,
     plan::ViewPlan,
-    registry::Frame,
     spec::TopicFormat,
     value::{Datum, write_text},
     window::Window,
+    written::RowSchema,
 };
 
 /// What the user's topic is keyed by.
@@ -38,8 +37,8 @@ pub(super) struct Writer {
     selects_end: bool,
     pub(super) user_key: UserKey,
     format: TopicFormat,
-    /// Of a view that writes Avro: what rows are, and the id that stands before them.
-    avro: Option<(RowSchema, Option<u32>)>,
+    /// Of a view whose topic has a schema: that, and the id that stands before values.
+    schema: Option<(RowSchema, Option<u32>)>,
     /// `,"final":false,"seq":7}` and the same with `true`.
     tails: [Vec<u8>; 2],
 }
@@ -73,15 +72,15 @@ impl Writer {
             selects_end: selects("window_end"),
             user_key,
             format: view.spec.topic.as_ref().map_or(TopicFormat::Json, |user| user.format),
-            avro: avro(view)?,
+            schema: schema(view)?,
             tails: Default::default(),
         };
         writer.set_seq(1);
         Ok(writer)
     }
 
-    pub(super) fn is_avro(&self) -> bool {
-        self.avro.is_some()
+    pub(super) fn has_schema(&self) -> bool {
+        self.schema.is_some()
     }
 
     pub(super) fn set_seq(&mut self, seq: u64) {
@@ -124,12 +123,9 @@ impl Writer {
         text: &mut Vec<u8>,
     ) -> Option<Range<usize>> {
         let at = text.len();
-        match (&self.avro, self.format, &view.outputs[..]) {
+        match (&self.schema, self.format, &view.outputs[..]) {
             (Some((schema, id)), ..) => {
-                if let Some(id) = id {
-                    Frame::write(*id, text);
-                }
-                schema.write(view.outputs.iter().map(|output| output.expr.eval(row, arena)), text);
+                schema.write(*id, view.outputs.iter().map(|output| output.expr.eval(row, arena)), text);
             }
             (None, TopicFormat::Text, [column]) => write_plain(column.expr.eval(row, arena), text)?,
             _ => return Some(self.json_value(view, row, arena, text)),
@@ -184,14 +180,12 @@ impl Writer {
     }
 }
 
-fn avro(view: &ViewPlan) -> Result<Option<(RowSchema, Option<u32>)>, TaskError> {
-    let Some(topic) = view.spec.topic.as_ref().filter(|topic| topic.format.is_avro()) else {
-        return Ok(None);
-    };
+fn schema(view: &ViewPlan) -> Result<Option<(RowSchema, Option<u32>)>, TaskError> {
     let options = |why| TaskError::Options { view: view.spec.name.clone(), why };
-    let schema = RowSchema::of(view).map_err(|_| options("a column has no place in a schema of Avro"))?;
+    let schema = RowSchema::of(view).map_err(|_| options("a column has no place in a schema"))?;
+    let (Some(schema), Some(topic)) = (schema, &view.spec.topic) else { return Ok(None) };
     let id = topic.schema_id.get();
-    if topic.format == TopicFormat::AvroRegistry && id.is_none() {
+    if topic.format.is_registered() && id.is_none() {
         return Err(options("the schema of its topic has no id yet"));
     }
     Ok(Some((schema, id)))
