@@ -286,7 +286,9 @@ pub enum TopicFormat {
     Json,
     /// The one selected column as it is: text and bytes plain, JSON as it stands; NULL is a null value.
     Text,
-    /// A bare value of [`crate::written::RowSchema`], in Avro.
+    /// That object behind the frame of the id of its [`crate::written::RowSchema`].
+    JsonRegistry,
+    /// A bare value of such a schema, in Avro.
     Avro,
     /// The same behind the frame of its schema's id.
     AvroRegistry,
@@ -298,8 +300,9 @@ pub enum TopicFormat {
 
 impl TopicFormat {
     /// Every one with its name, in the documented order.
-    pub const NAMES: [(&'static str, TopicFormat); 6] = [
+    pub const NAMES: [(&'static str, TopicFormat); 7] = [
         ("json", TopicFormat::Json),
+        ("json-registry", TopicFormat::JsonRegistry),
         ("text", TopicFormat::Text),
         ("avro", TopicFormat::Avro),
         ("avro-registry", TopicFormat::AvroRegistry),
@@ -316,6 +319,7 @@ impl TopicFormat {
     pub fn schema(self) -> Option<SchemaKind> {
         match self {
             TopicFormat::Json | TopicFormat::Text => None,
+            TopicFormat::JsonRegistry => Some(SchemaKind::Json),
             TopicFormat::Avro | TopicFormat::AvroRegistry => Some(SchemaKind::Avro),
             TopicFormat::Protobuf | TopicFormat::ProtobufRegistry => Some(SchemaKind::Protobuf),
         }
@@ -323,7 +327,8 @@ impl TopicFormat {
 
     /// Tells whether a registry must have the schema.
     pub fn is_registered(self) -> bool {
-        matches!(self, TopicFormat::AvroRegistry | TopicFormat::ProtobufRegistry)
+        use TopicFormat::{AvroRegistry, JsonRegistry, ProtobufRegistry};
+        matches!(self, JsonRegistry | AvroRegistry | ProtobufRegistry)
     }
 }
 

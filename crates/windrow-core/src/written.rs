@@ -2,19 +2,22 @@
 //!
 //! **In** a view's columns. **Out** the schema of its rows; rows as values of it, behind the frame of an id where a registry gave one.
 //! **Before** this file: `engine` (the row). **After** it: `out`.
-//! **Invariant:** every column may be absent, so each row fits, and the schemas of a view that gains a column at its end read each
-//! other's rows. What is written here our own readers read as the same row.
+//! **Invariant:** every column may be absent, so each row fits, and the schema of a view that gained a column at its end reads older
+//! rows. What is written here our own readers read as the same row.
 //! **Not here:** reading (`avro`, `protobuf`), telling a registry (the product).
 //!
-//! | column | `avro`, after `null` | `protobuf` |
-//! |---|---|---|
-//! | `text`, `decimal` (its digits), `json` (its text) | `string` | `string` |
-//! | `bigint` | `long` | `int64` |
-//! | `double` | `double` | `double` |
-//! | `number`, `sum(bigint)` | `long`, `double` | one of `int64`, `double` |
-//! | `boolean` | `boolean` | `bool` |
-//! | `timestamp` | `long`, `timestamp-millis` | `google.protobuf.Timestamp` |
-//! | `bytes` | `bytes` | `bytes` |
+//! | column | `avro`, after `null` | `protobuf` | `json`, or `null` |
+//! |---|---|---|---|
+//! | `text` | `string` | `string` | `string` |
+//! | `decimal` | `string` of its digits | `string` | `number` |
+//! | `json` | `string` of its text | `string` | anything |
+//! | `bigint` | `long` | `int64` | `integer` |
+//! | `double` | `double` | `double` | `number` |
+//! | `number`, `sum(bigint)` | `long`, `double` | one of `int64`, `double` | `number` |
+//! | `boolean` | `boolean` | `bool` | `boolean` |
+//! | `timestamp` | `long`, `timestamp-millis` | `google.protobuf.Timestamp` | `integer` of milliseconds |
+//! | `bytes` | `bytes` | `bytes` | `string`, base64 |
+//! | of several types | – | – | anything |
 //!
 //! Source: Confluent Schema Registry, "Wire format"; what each file names.
 
@@ -27,7 +30,10 @@ use crate::{
 };
 
 mod avro;
+mod json;
 mod protobuf;
+
+pub(crate) use json::Members;
 
 /// What a field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +45,9 @@ enum Kind {
     Boolean,
     Timestamp,
     Bytes,
+    Decimal,
+    /// JSON of any type.
+    Any,
 }
 
 /// Why a column has no place in a schema.
@@ -63,6 +72,8 @@ pub struct RowSchema {
     kind: SchemaKind,
     text: Arc<str>,
     fields: Vec<Field>,
+    /// The same in JSON.
+    members: Members,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,10 +95,12 @@ impl RowSchema {
         let (mut fields, mut number) = (Vec::new(), 1);
         for (place, column) in view.outputs.iter().enumerate() {
             let wrong = |why: fn(Arc<str>) -> Unwritable| (place, why(column.name.clone()));
-            if !is_name(&column.name) {
+            // JSON names as it pleases.
+            if kind != SchemaKind::Json && !is_name(&column.name) {
                 return Err(wrong(Unwritable::Name));
             }
-            let field = field(view, column).ok_or_else(|| wrong(Unwritable::Type))?;
+            let any = (kind == SchemaKind::Json).then_some(Kind::Any);
+            let field = field(view, column).or(any).ok_or_else(|| wrong(Unwritable::Type))?;
             if kind == SchemaKind::Protobuf && field == Kind::Number && is_taken(view, &column.name) {
                 return Err(wrong(Unwritable::Taken));
             }
@@ -99,10 +112,12 @@ impl RowSchema {
 
     fn new(kind: SchemaKind, name: &str, fields: Vec<Field>) -> Self {
         let text = match kind {
+            SchemaKind::Avro => avro::text(name, &fields),
+            SchemaKind::Json => json::text(name, &fields),
             SchemaKind::Protobuf => protobuf::text(name, &fields),
-            _ => avro::text(name, &fields),
         };
-        Self { kind, text: text.into(), fields }
+        let members = Members::new(fields.iter().map(|field| &*field.name));
+        Self { kind, text: text.into(), fields, members }
     }
 
     /// Returns its language.
@@ -123,7 +138,11 @@ impl RowSchema {
                 out.push(protobuf::FIRST_MESSAGE);
             }
         }
-        let write = if self.kind == SchemaKind::Protobuf { protobuf::write } else { avro::write };
+        let write = match self.kind {
+            SchemaKind::Avro => avro::write,
+            SchemaKind::Json => return self.members.write(row, out),
+            SchemaKind::Protobuf => protobuf::write,
+        };
         for (field, value) in self.fields.iter().zip(row) {
             write(field, value, out);
         }
@@ -139,7 +158,9 @@ fn field(view: &ViewPlan, column: &OutputColumn) -> Option<Kind> {
         ColumnType::Boolean => Kind::Boolean,
         ColumnType::Timestamp => Kind::Timestamp,
         ColumnType::Bytes => Kind::Bytes,
-        ColumnType::Text | ColumnType::Decimal | ColumnType::Json => Kind::Text,
+        ColumnType::Text => Kind::Text,
+        ColumnType::Decimal => Kind::Decimal,
+        ColumnType::Json => Kind::Any,
     })
 }
 

@@ -23,7 +23,7 @@ pub(super) fn text(name: &str, fields: &[Field]) -> String {
 /// Returns the branches after null.
 fn branches(kind: Kind) -> &'static str {
     match kind {
-        Kind::Text => r#""string""#,
+        Kind::Text | Kind::Decimal | Kind::Any => r#""string""#,
         Kind::Long => r#""long""#,
         Kind::Double => r#""double""#,
         Kind::Number => r#""long","double""#,
@@ -55,7 +55,7 @@ pub(super) fn write(field: &Field, value: Datum<'_>, out: &mut Vec<u8>) {
             long(1, out);
             bytes(raw, out);
         }
-        (Kind::Text, value) => {
+        (Kind::Text | Kind::Decimal | Kind::Any, value) => {
             long(1, out);
             bytes(plain(value, &mut Vec::new()), out);
         }

@@ -50,7 +50,7 @@ fn scalar(kind: Kind) -> &'static str {
         Kind::Double => "double",
         Kind::Boolean => "bool",
         Kind::Bytes => "bytes",
-        Kind::Text | Kind::Number | Kind::Timestamp => "string",
+        Kind::Text | Kind::Decimal | Kind::Any | Kind::Number | Kind::Timestamp => "string",
     }
 }
 
@@ -75,7 +75,9 @@ pub(super) fn write(field: &Field, value: Datum<'_>, out: &mut Vec<u8>) {
             timestamp(number, ms, out);
         }
         (Kind::Bytes, Datum::Bytes(raw)) => bytes(number, raw, out),
-        (Kind::Text, value) if !value.is_null() => bytes(number, plain(value, &mut Vec::new()), out),
+        (Kind::Text | Kind::Decimal | Kind::Any, value) if !value.is_null() => {
+            bytes(number, plain(value, &mut Vec::new()), out);
+        }
         // NULL, and what no `Timestamp` is; the planner knows types: no value is of another.
         _ => {}
     }

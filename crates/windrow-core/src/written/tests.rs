@@ -31,7 +31,7 @@ fn planned(query: &str, format: TopicFormat) -> Result<Arc<ViewPlan>, String> {
     let plans = sql::plan(&[Arc::new(spec), Arc::new(stream("clicks"))], &[Arc::new(view)]);
     let told =
         |errors: Vec<sql::PlanError>| errors.iter().map(|error| format!("{error}\n")).collect::<String>();
-    plans.map_err(told).map(|plans| plans[0].views[0].clone())
+    plans.map_err(told).map(|plans| plans.iter().find_map(|plan| plan.views.first()).unwrap().clone())
 }
 
 fn check(query: &str, format: TopicFormat, want: Expect) {
@@ -79,6 +79,24 @@ fn each_type_has_its_field() {
         }
     "#]],
     );
+    check(
+        ALL_TYPES,
+        TopicFormat::JsonRegistry,
+        expect![[r#"
+        {"$schema":"http://json-schema.org/draft-07/schema#","title":"per_shop","type":"object","properties":{"a_text":{"oneOf":[{"type":"null"},{"type":"string"}]},"a_bigint":{"oneOf":[{"type":"null"},{"type":"integer"}]},"a_double":{"oneOf":[{"type":"null"},{"type":"number"}]},"a_number":{"oneOf":[{"type":"null"},{"type":"number"}]},"a_boolean":{"oneOf":[{"type":"null"},{"type":"boolean"}]},"a_decimal":{"oneOf":[{"type":"null"},{"type":"number"}]},"a_timestamp":{"oneOf":[{"type":"null"},{"type":"integer"}]},"a_json":{},"a_bytes":{"oneOf":[{"type":"null"},{"type":"string","contentEncoding":"base64"}]}},"additionalProperties":false}
+    "#]],
+    );
+}
+
+#[test]
+fn in_json_every_name_and_every_type_has_its_place() {
+    check(
+        "SELECT _offset, anything AS \"any \"\"thing\"\"\" FROM clicks",
+        TopicFormat::JsonRegistry,
+        expect![[r#"
+            {"$schema":"http://json-schema.org/draft-07/schema#","title":"per_shop","type":"object","properties":{"_offset":{"oneOf":[{"type":"null"},{"type":"integer"}]},"any \"thing\"":{}},"additionalProperties":false}
+        "#]],
+    );
 }
 
 #[test]
@@ -113,6 +131,13 @@ fn a_sum_may_be_past_64_bits_and_what_else_counts_is_not() {
           optional int64 most = 8;
           google.protobuf.Timestamp window_start = 9;
         }
+    "#]],
+    );
+    check(
+        SUMS,
+        TopicFormat::JsonRegistry,
+        expect![[r#"
+        {"$schema":"http://json-schema.org/draft-07/schema#","title":"per_shop","type":"object","properties":{"shop":{"oneOf":[{"type":"null"},{"type":"string"}]},"orders":{"oneOf":[{"type":"null"},{"type":"integer"}]},"cents":{"oneOf":[{"type":"null"},{"type":"number"}]},"all_cents":{"oneOf":[{"type":"null"},{"type":"number"}]},"mean":{"oneOf":[{"type":"null"},{"type":"number"}]},"most":{"oneOf":[{"type":"null"},{"type":"integer"}]},"window_start":{"oneOf":[{"type":"null"},{"type":"integer"}]}},"additionalProperties":false}
     "#]],
     );
 }
@@ -208,16 +233,16 @@ impl OwnedDatum {
     }
 }
 
-fn schema(kinds: &[Kind]) -> RowSchema {
+fn schema(kind: SchemaKind, kinds: &[Kind]) -> RowSchema {
     let field = |(at, kind): (usize, &Kind)| Field { name: format!("f{at}").into(), kind: *kind, number: 1 };
-    RowSchema::new(SchemaKind::Avro, "row", kinds.iter().enumerate().map(field).collect())
+    RowSchema::new(kind, "row", kinds.iter().enumerate().map(field).collect())
 }
 
 proptest! {
     #[test]
     fn rows_are_read_back_as_they_were(row in proptest::collection::vec(values(), 0..12)) {
         let kinds: Vec<Kind> = row.iter().map(|(kind, _)| *kind).collect();
-        let schema = schema(&kinds);
+        let schema = schema(SchemaKind::Avro, &kinds);
         let mut written = Vec::new();
         schema.write(None, row.iter().map(|(_, value)| value.get()), &mut written);
         let mut read = Vec::new();
@@ -234,7 +259,7 @@ proptest! {
 
 #[test]
 fn what_64_bits_do_not_hold_is_a_double() {
-    let (schema, wide) = (schema(&[Kind::Number]), i128::from(i64::MAX) * 4);
+    let (schema, wide) = (schema(SchemaKind::Avro, &[Kind::Number]), i128::from(i64::MAX) * 4);
     let (mut written, mut read) = (Vec::new(), Vec::new());
     schema.write(None, [Datum::Wide(&wide)].into_iter(), &mut written);
     Schema::parse(schema.text()).unwrap().write_value(&written, &mut read).unwrap();
@@ -243,10 +268,20 @@ fn what_64_bits_do_not_hold_is_a_double() {
 }
 
 #[test]
+fn json_holds_every_digit() {
+    let (schema, wide) = (schema(SchemaKind::Json, &[Kind::Number, Kind::Any]), i128::from(i64::MAX) * 4);
+    let mut written = Vec::new();
+    schema.write(None, [Datum::Wide(&wide), Datum::Json("[1.10]")].into_iter(), &mut written);
+    assert_eq!(String::from_utf8(written).unwrap(), r#"{"f0":36893488147419103228,"f1":[1.10]}"#);
+}
+
+#[test]
 fn the_frame_has_the_id_and_in_protobuf_the_way_to_the_message() {
-    for (kind, want) in
-        [(SchemaKind::Avro, &[0, 0, 0, 1, 2, 2, 14][..]), (SchemaKind::Protobuf, &[0, 0, 0, 1, 2, 0, 8, 7])]
-    {
+    for (kind, want) in [
+        (SchemaKind::Avro, &[0, 0, 0, 1, 2, 2, 14][..]),
+        (SchemaKind::Json, b"\0\0\0\x01\x02{\"n\":7}"),
+        (SchemaKind::Protobuf, &[0, 0, 0, 1, 2, 0, 8, 7]),
+    ] {
         let schema =
             RowSchema::new(kind, "row", vec![Field { name: "n".into(), kind: Kind::Long, number: 1 }]);
         let mut written = Vec::new();

@@ -79,7 +79,7 @@ fn user_topic(view: &Reader<'_>) -> Option<UserTopic> {
         check_topic(view.source, view.offset("topic"), "topic", topic);
     }
     let emit = view.choice("topic_emit", &EMITS, &[]).unwrap_or(Emit::Final);
-    let format = view.choice("topic_format", &TopicFormat::NAMES, &["csv", "json-registry"]);
+    let format = view.choice("topic_format", &TopicFormat::NAMES, &["csv"]);
     let key = view.texts("topic_key").map(|names| names.iter().map(|(n, _)| n.as_str().into()).collect());
     let partitions = view.number("topic_partitions", 1..=PARTITIONS_MAX).map(|n| n as i32);
     let retention_ms = topic_retention(view);

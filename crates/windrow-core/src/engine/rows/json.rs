@@ -12,9 +12,9 @@ use crate::{
     expr::Expr,
     plan::ViewPlan,
     spec::TopicFormat,
-    value::{Datum, write_text},
+    value::Datum,
     window::Window,
-    written::RowSchema,
+    written::{Members, RowSchema},
 };
 
 /// What the user's topic is keyed by.
@@ -31,8 +31,7 @@ pub(super) enum UserKey {
 /// Knows the fixed parts of a view's rows.
 #[derive(Debug)]
 pub(super) struct Writer {
-    /// `{"a":`, then `,"b":` and so on.
-    names: Vec<Vec<u8>>,
+    members: Members,
     selects_start: bool,
     selects_end: bool,
     pub(super) user_key: UserKey,
@@ -45,12 +44,6 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(view: &ViewPlan) -> Result<Self, TaskError> {
-        let name = |(i, name): (usize, &str)| {
-            let mut text = vec![if i == 0 { b'{' } else { b',' }];
-            write_text(name, &mut text);
-            text.push(b':');
-            text
-        };
         let selects = |name| view.outputs.iter().any(|output| &*output.name == name);
         let user_key = match view.spec.topic.as_ref().map(|user| user.key.as_deref()) {
             None | Some(None) => UserKey::Group,
@@ -67,7 +60,7 @@ impl Writer {
             }
         };
         let mut writer = Self {
-            names: view.outputs.iter().map(|output| &*output.name).enumerate().map(name).collect(),
+            members: Members::new(view.outputs.iter().map(|output| &*output.name)),
             selects_start: selects("window_start"),
             selects_end: selects("window_end"),
             user_key,
@@ -173,10 +166,8 @@ impl Writer {
     }
 
     fn outputs<'a>(&self, view: &'a ViewPlan, row: &[Datum<'a>], arena: &'a Bump, text: &mut Vec<u8>) {
-        for (name, output) in self.names.iter().zip(&view.outputs) {
-            text.extend_from_slice(name);
-            output.expr.eval(row, arena).write_json(text);
-        }
+        let values = view.outputs.iter().map(|output| output.expr.eval(row, arena));
+        self.members.write_open(values, text);
     }
 }
 

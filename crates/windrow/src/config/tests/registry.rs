@@ -90,13 +90,13 @@ topic_format = "avro-registry"
 [views.later]
 sql = "SELECT shop, sum(cents) AS cents FROM orders GROUP BY shop"
 topic = "later"
-topic_format = "json-registry"
+topic_format = "csv"
 "#,
         expect![[r#"
             w.toml:11:16: `topic_format` = "avro-registry" needs [registry]
               hint: write a table [registry] with url = "http://localhost:8081"
-            w.toml:15:16: `topic_format` = "json-registry" is not available yet
-              hint: available are `json`, `text`, `avro`, `avro-registry`, `protobuf` and `protobuf-registry`
+            w.toml:15:16: `topic_format` = "csv" is not available yet
+              hint: available are `json`, `json-registry`, `text`, `avro`, `avro-registry`, `protobuf` and `protobuf-registry`
         "#]],
     );
 }
