@@ -39,6 +39,7 @@ mod poll;
 mod report;
 mod setup;
 mod state;
+mod written;
 
 /// Arguments of `windrow bench`.
 #[derive(Debug, Clone, Args)]

@@ -1,6 +1,6 @@
 //! `bench engine`: the engine alone, one partition in memory, three windowed views over one stream.
 //!
-//! **Floors** of the same batches: looking for two members; then decoding what the views need. Beside it, decoding of each format.
+//! **Floors** of the same batches: looking for two members; then decoding what the views need. Beside it, decoding of each format, and writing rows in each language.
 //! **Not here:** logs, commits, sockets.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::{
     data, formats,
     meter::Meter,
     report::{Figure, Group, Report},
-    setup,
+    setup, written,
 };
 
 /// Arguments of `bench engine`.
@@ -51,7 +51,11 @@ pub(super) fn run(args: &EngineArgs) -> Result<Report> {
             setup::MINUTES,
         ),
         unit: "records",
-        groups: vec![Group { name: "in memory".into(), figures }, formats::group(args.records)?],
+        groups: vec![
+            Group { name: "in memory".into(), figures },
+            formats::group(args.records)?,
+            written::group(args.records)?,
+        ],
     })
 }
 

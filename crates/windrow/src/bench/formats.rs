@@ -24,7 +24,7 @@ use super::{
 };
 use crate::config::{Variables, parse};
 
-const FIELDS: [(&str, ColumnType); 12] = [
+pub(super) const FIELDS: [(&str, ColumnType); 12] = [
     ("ts", ColumnType::Bigint),
     ("user", ColumnType::Text),
     ("video", ColumnType::Text),
@@ -46,10 +46,10 @@ const WANTED: [usize; 3] = [0, 6, 11];
 const SCHEMA_ID: u32 = 7;
 
 /// Distinct records: what a format's branches cannot learn by heart.
-const DISTINCT: u64 = 10_000;
+pub(super) const DISTINCT: u64 = 10_000;
 
 /// A record's fields, as each format writes them.
-enum Cell {
+pub(super) enum Cell {
     Int(i64),
     Float(f64),
     Text(String),
@@ -141,7 +141,7 @@ fn batch(values: &[Vec<u8>]) -> Result<Batch> {
     Ok(Batch::parse(&builder.build(0, -1, -1, -1, false))?.0)
 }
 
-fn cells(i: u64) -> Vec<Cell> {
+pub(super) fn cells(i: u64) -> Vec<Cell> {
     let n = i.cast_signed();
     vec![
         Cell::Int(data::START_MS + n * 7),
