@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use windrow::log::{GroupEvent, Log as _, LogError, WriterOptions};
+use windrow::log::{GroupEvent, Log as _, LogError, Roster, WriterOptions};
 
 use crate::{
     eventually::within,
-    world::{address, assigned, event, log, options, topic, unique},
+    world::{address, assigned, event, log, log_with, options, topic, unique},
 };
 
 #[tokio::test]
@@ -26,6 +26,28 @@ async fn a_static_member_that_leaves_gives_its_partitions_away_at_once() {
     assigned(&mut *second, 2).await;
     assert!(begun.elapsed() < Duration::from_secs(20), "took {:?}", begun.elapsed());
     second.leave().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_without_partitions_that_leaves_is_out_at_once() {
+    let log = log_with(&[("session.timeout.ms", "60000")]).await;
+    let (topic, group) = (topic(&log, 1).await, unique("g"));
+    let mut first = log.group(options(&group, &topic, None)).await.unwrap();
+    assigned(&mut *first, 1).await;
+    let second = log.group(options(&group, &topic, None)).await.unwrap();
+    let are = async |members| {
+        let is = |roster: Roster| roster.is_settled && roster.members == members;
+        while !log.roster(&group).await.is_ok_and(is) {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("both are in", are(2)).await;
+    second.leave().await.unwrap();
+    // Its session would keep it for a minute, and the others waiting for it.
+    let begun = Instant::now();
+    within("one is out", are(1)).await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "took {:?}", begun.elapsed());
+    first.leave().await.unwrap();
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ mod identity;
 const EVENTS_MAX: usize = 64;
 /// Between two looks at whether to stop; events wake the member's thread at once.
 const POLL: Duration = Duration::from_millis(100);
+/// Time in which a member closes that is not in the middle of joining.
+const CLOSE_SOON: Duration = Duration::from_millis(250);
 /// Longest wait for a member that closes.
 const CLOSE_MAX: Duration = Duration::from_secs(20);
 /// A member that died without a word holds its partitions this long. Dynamic members cannot reclaim theirs, so it is short;
@@ -139,9 +141,9 @@ impl Member {
         self.closed.take()
     }
 
-    async fn remove_static(&self, instance_id: &str) -> Result<()> {
-        let identity = MemberIdentity::default()
-            .with_group_instance_id(Some(StrBytes::from_string(instance_id.to_owned())));
+    /// Tells the group by ourselves that a member is gone.
+    async fn remove(&self, identity: MemberIdentity) -> Result<()> {
+        let who = identity.group_instance_id.clone().unwrap_or_else(|| identity.member_id.clone());
         let request = LeaveGroupRequest::default()
             .with_group_id(GroupId(StrBytes::from_string(self.options.group.clone())))
             .with_members(vec![identity]);
@@ -153,7 +155,7 @@ impl Member {
                 let of_member = answer.members.first().map_or(0, |member| member.error_code);
                 Ok(if answer.error_code == 0 { of_member } else { answer.error_code })
             };
-            let what = format!("{instance_id} leaving group {}", self.options.group);
+            let what = format!("{who} leaving group {}", self.options.group);
             let error = match tried.await {
                 Ok(0) => return Ok(()),
                 // The session ended before: nothing is left to leave.
@@ -271,15 +273,23 @@ impl Group for Member {
     }
 
     async fn leave(mut self: Box<Self>) -> Result<()> {
-        if let Some(closed) = self.close()
-            && tokio::time::timeout(CLOSE_MAX, closed).await.is_err()
-        {
+        let text = |text: &str| StrBytes::from_string(text.to_owned());
+        let member = self.consumer.as_deref().map(member_id).filter(|id| !id.is_empty());
+        let identity = match (&self.options.instance_id, member) {
+            (Some(id), _) => Some(MemberIdentity::default().with_group_instance_id(Some(text(id)))),
+            (None, id) => id.map(|id| MemberIdentity::default().with_member_id(text(&id))),
+        };
+        let Some(mut closed) = self.close() else { return Ok(()) };
+        let is_closed = tokio::time::timeout(CLOSE_SOON, &mut closed).await.is_ok();
+        // A static member leaves by this alone. Of others librdkafka tells the group, but not always: one without partitions is closed
+        // before its word is sent, and that of one in the middle of joining waits in line behind its join.
+        if let Some(identity) = identity {
+            self.remove(identity).await?;
+        }
+        if !is_closed && tokio::time::timeout(CLOSE_MAX, closed).await.is_err() {
             tracing::warn!(group = %self.options.group, "the member does not close");
         }
-        match self.options.instance_id.clone() {
-            Some(instance_id) => self.remove_static(&instance_id).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
