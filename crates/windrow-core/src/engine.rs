@@ -15,6 +15,7 @@ use foldhash::fast::RandomState;
 use crate::{
     decode::Decoder,
     journal::{Journal, JournalError, Part},
+    ledger::SourceSet,
     out::OutRecord,
     plan::{Stage, StreamPlan},
     watermark::{ENDED_MS, NEVER_MS},
@@ -90,6 +91,8 @@ pub struct Task {
     next_offset: i64,
     /// Records below were bad once already, when their partition was read the first time.
     handled_offset: i64,
+    /// Position from which on the sources that are gone hold nobody.
+    leave_at: Option<i64>,
     bad_letters: DeadLetters,
     samples: Vec<Sample>,
     stats: TaskStats,
@@ -118,25 +121,32 @@ impl Task {
             _ => Staged::Local,
         };
         let stages = (0..plan.views.len()).map(staged).collect();
-        Self::with(plan, 0, stages, Source { topic, partition }, options)
+        Self::with(plan, 0, stages, Source { topic, partition, number: partition }, options)
     }
 
-    /// Makes an empty task over a partition of the partials of one view: it merges what the partitions `0..sources` of the
-    /// stream bring. Its journal is the view's, its source the partials topic, read from the beginning when nothing was
-    /// committed.
+    /// Says by which number state knows the partition: its place in the [`Ledger`](crate::ledger::Ledger) of a stream that reads
+    /// several topics. Journal and partials go by it; rows and letters name topic and partition.
+    #[must_use]
+    pub fn numbered(mut self, number: i32) -> Self {
+        self.source.number = number;
+        self
+    }
+
+    /// Makes an empty task over a partition of the partials of one view: it merges what the sources of the stream bring. Its
+    /// journal is the view's, its source the partials topic, read from the beginning when nothing was committed.
     ///
     /// - **Errors:** options of the view that exclude each other.
     /// - **Limits:** `view_index < plan.views.len()`.
     pub fn merge(
         plan: Arc<StreamPlan>,
         view_index: usize,
-        sources: i32,
+        sources: SourceSet,
         topic: Arc<str>,
         partition: i32,
         options: TaskOptions,
     ) -> Result<Self, TaskError> {
         let stages = vec![Staged::Merge(Sources::new(sources))];
-        Self::with(plan, view_index, stages, Source { topic, partition }, options)
+        Self::with(plan, view_index, stages, Source { topic, partition, number: partition }, options)
     }
 
     fn with(
@@ -169,6 +179,7 @@ impl Task {
             first_view,
             next_offset: 0,
             handled_offset: 0,
+            leave_at: None,
             bad_letters: DeadLetters::default(),
             samples: Vec::new(),
             stats,
@@ -236,6 +247,21 @@ impl Task {
             view.position = view.position.max(next_offset);
         }
         self.next_offset = self.next_offset.max(next_offset);
+        self.leave();
+    }
+
+    /// Takes the sources that are gone out of what a merged view waits for, once everything below `offset` is merged: what they sent
+    /// before they went still finds its windows open. Call after [`start`](Self::start); until then they hold the others.
+    pub fn leave_at(&mut self, offset: i64) {
+        self.leave_at = Some(offset);
+        self.leave();
+    }
+
+    fn leave(&mut self) {
+        if self.leave_at.is_some_and(|at| self.position() >= at) {
+            self.leave_at = None;
+            self.going().for_each(View::leave);
+        }
     }
 
     /// Moves the position back: the log was cut at its end, and other records will have these offsets. What was folded stays.
@@ -290,7 +316,7 @@ impl Task {
     pub fn cut(&mut self, now_ms: i64, out: &mut Vec<OutRecord>) -> Cut {
         let mut cut = Cut::default();
         for view in self.views.iter_mut().filter(|view| view.is_active()) {
-            view.cut(self.source.partition, now_ms, out, &mut cut);
+            view.cut(self.source.number, now_ms, out, &mut cut);
         }
         self.bad_letters.drain(now_ms, out);
         cut.samples.append(&mut self.samples);

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod expr;
 pub mod hub;
 pub mod journal;
+pub mod ledger;
 pub mod out;
 mod partial;
 mod paths;

@@ -143,7 +143,9 @@ pub enum Stage {
 pub fn stage(stream: &StreamPlan, view: &ViewPlan, partitions: i32) -> Stage {
     let keyed_by = &stream.spec.keyed_by;
     let keyed = !keyed_by.is_empty() && keyed_by.iter().all(|name| groups_by(stream, view, name));
-    if partitions == 1 || view.shape == Shape::Stateless || keyed { Stage::Local } else { Stage::Two }
+    let one_topic = stream.spec.topics.one().is_some();
+    let is_local = view.shape == Shape::Stateless || one_topic && (partitions == 1 || keyed);
+    if is_local { Stage::Local } else { Stage::Two }
 }
 
 /// Says in one sentence why [`stage`] is what it is, and how to make it local if it is not.
@@ -155,6 +157,10 @@ pub fn stage_reason(stream: &StreamPlan, view: &ViewPlan, partitions: i32) -> St
         Stage::Local if view.shape == Shape::Stateless => "it keeps no state".to_owned(),
         Stage::Local if partitions == 1 => format!("stream {name} has one partition"),
         Stage::Local => format!("stream {name} is keyed by ({keyed}), which the view groups by"),
+        Stage::Two if stream.spec.topics.one().is_none() => format!(
+            "it groups by ({groups}), but stream {name} reads {}: records of one group may be in several topics",
+            stream.spec.topics
+        ),
         Stage::Two if keyed.is_empty() => format!(
             "it groups by ({groups}), but stream {name} has {partitions} partitions and does not say what its message key is: \
              records of one group may be in several partitions; if the message key is among the group's columns, set \

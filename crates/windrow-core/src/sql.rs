@@ -15,7 +15,7 @@ use sqlparser::tokenizer::Location;
 
 use crate::{
     expr::Expr,
-    plan::{Shape, SourceColumn, StreamPlan},
+    plan::{SourceColumn, StreamPlan},
     spec::{StreamSpec, ViewSpec},
     suggest,
     value::{ColumnType, Value},
@@ -143,22 +143,7 @@ fn plan_view(
         return Err(vec![no_stream(from, at, streams, views)]);
     };
     let draft = query::view(select, &streams[stream], view, &mut tables[stream].0)?;
-    check_topics(&streams[stream], &draft, at).map_err(|error| vec![error])?;
     Ok((stream, draft))
-}
-
-/// State lies by the partition numbers of one topic; over several, only what needs neither state nor a position is right.
-fn check_topics(stream: &StreamSpec, draft: &query::Draft, at: Location) -> Result<(), PlanError> {
-    let why = match (&draft.spec.topic, draft.shape) {
-        _ if stream.topics.one().is_some() => return Ok(()),
-        (Some(_), _) => "writes a topic",
-        (None, Shape::Stateless) => return Ok(()),
-        (None, _) => "groups",
-    };
-    let name = &stream.name;
-    let message = format!("a view that {why} reads one topic, but stream {name} reads {}", stream.topics);
-    let hint = "give each topic a stream and a view of its own; SELECT … WHERE without GROUP BY may read several topics";
-    Err(PlanError::at(at, message).hint(Some(hint.to_owned())))
 }
 
 fn no_stream(name: &str, at: Location, streams: &[Arc<StreamSpec>], views: &[Arc<ViewSpec>]) -> PlanError {

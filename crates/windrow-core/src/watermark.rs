@@ -9,6 +9,8 @@
 pub const NEVER_MS: i64 = i64::MIN;
 /// After the end of a bounded input.
 pub const ENDED_MS: i64 = i64::MAX;
+/// Of a source whose topic is gone: it holds nobody, and says nothing about time.
+pub(crate) const GONE_MS: i64 = i64::MAX - 1;
 
 /// The watermark of one partition as one view has seen it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,9 @@ use windrow_core::batch::Batch;
 pub mod deferred;
 pub mod embedded;
 pub mod kafka;
+mod whole;
+
+pub use whole::read_whole;
 
 /// A topic's name, shared.
 pub type Topic = Arc<str>;

@@ -110,18 +110,6 @@ pub(crate) fn topics(source: &Source) -> Option<Topics> {
     }
 }
 
-/// Lists the topics that are meant and there.
-pub(crate) async fn find(log: &dyn Log, topics: &Topics) -> crate::log::Result<Vec<TopicInfo>> {
-    if let Topics::Pattern(pattern) = topics {
-        return Ok(log.topics().await?.into_iter().filter(|info| pattern.matches(&info.name)).collect());
-    }
-    let mut found = Vec::new();
-    for name in topics.listed() {
-        found.extend(log.topic(name).await?);
-    }
-    Ok(found)
-}
-
 /// Where the channel's places must be to be served: the ends seen at start.
 type Targets = Option<Vec<(i32, i64)>>;
 

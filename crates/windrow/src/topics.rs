@@ -2,6 +2,8 @@
 //!
 //! | file | job |
 //! |---|---|
+//! | `sources` | which topics a stream reads now, under which numbers |
+//! | `ledger` | the numbers of a stream over several topics |
 //! | `ensure` | makes them, with the counts that the state asks for |
 //! | `targets` | which record goes where |
 //! | `work` | all that a worker needs to know of one topic it reads |
@@ -11,11 +13,14 @@
 use windrow_core::plan::{Shape, ViewPlan};
 
 use crate::log::Topic;
-pub use ensure::{ensure_source, ensure_topic, ensure_watermarks, ensure_work};
+pub use ensure::{ensure_topic, ensure_watermarks, ensure_work};
+pub use sources::{Sources, look};
 pub use targets::Targets;
 pub use work::{Kind, StreamWork};
 
 mod ensure;
+mod ledger;
+mod sources;
 mod targets;
 mod work;
 
@@ -47,6 +52,11 @@ pub fn late(app: &str, view: &str) -> Topic {
 /// Returns the topic of a stream's bad records.
 pub fn bad(app: &str, stream: &str) -> Topic {
     format!("{app}.{stream}.bad").into()
+}
+
+/// Returns the ledger of a stream over several topics.
+pub fn ledger(app: &str, stream: &str) -> Topic {
+    format!("{app}.{stream}.topics").into()
 }
 
 /// Returns the topic of publish requests that carried a key. No view or stream can have this name.

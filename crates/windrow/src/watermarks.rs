@@ -57,13 +57,13 @@ pub fn flows(plan: &StreamPlan, is_merged: impl Fn(usize) -> bool) -> bool {
 
 /// Tells whether the partitions of a stream must hear of each other.
 pub fn is_shared(work: &StreamWork) -> bool {
-    work.targets.source_partitions() > 1 && flows(&work.plan, |view| work.scatters(view))
+    work.sources.living().len() > 1 && flows(&work.plan, |view| work.scatters(view))
 }
 
 /// The table of this process.
 pub struct Watermarks {
     topic: Topic,
-    /// By stream and partition; the streams are those of the configuration.
+    /// By stream and the partition's number; the streams are those of the configuration.
     table: Mutex<BTreeMap<Arc<str>, BTreeMap<i32, Heard>>>,
     unreadable: Arc<Counter>,
 }
@@ -104,22 +104,22 @@ impl Watermarks {
         Ok(watermarks)
     }
 
-    /// Returns what is known of a stream's partitions now, `None` where nothing was heard.
-    pub fn known(&self, stream: &str, partitions: i32) -> Vec<Option<Known>> {
+    /// Returns what is known of a stream's partitions now, by their numbers, `None` where nothing was heard.
+    pub fn known(&self, stream: &str, numbers: &[i32]) -> Vec<Option<Known>> {
         let now = Instant::now();
         let table = self.table.lock();
-        let Some(heard) = table.get(stream) else { return vec![None; partitions.max(0) as usize] };
-        let fresh = |p| heard.get(&p).filter(|heard| now.duration_since(heard.at) <= HEARD_MAX);
-        (0..partitions).map(|p| fresh(p).map(|heard| heard.known)).collect()
+        let Some(heard) = table.get(stream) else { return vec![None; numbers.len()] };
+        let fresh = |number| heard.get(number).filter(|heard| now.duration_since(heard.at) <= HEARD_MAX);
+        numbers.iter().map(|number| fresh(number).map(|heard| heard.known)).collect()
     }
 
-    /// Makes the record that tells of one partition.
-    pub fn record(&self, stream: &str, partition: i32, known: Known, now_ms: i64) -> Outgoing {
+    /// Makes the record that tells of one partition, by its number.
+    pub fn record(&self, stream: &str, number: i32, known: Known, now_ms: i64) -> Outgoing {
         let told = Told { watermark: known.watermark_ms, idle: known.idle };
         Outgoing {
             topic: self.topic.clone(),
             partition: 0,
-            key: Some(Bytes::from(format!("{stream}/{partition}"))),
+            key: Some(Bytes::from(format!("{stream}/{number}"))),
             // A number and a flag always have a text.
             value: serde_json::to_vec(&told).ok().map(Bytes::from),
             headers: Vec::new(),

@@ -207,7 +207,7 @@ impl Worker {
     /// Restores a partition from its journals and starts reading it.
     async fn take_over(&mut self, tp: Tp) -> Result<()> {
         let Some(work) = self.shared.streams.get(&tp.topic) else { return Ok(()) };
-        if tp.partition >= work.targets.source_partitions() {
+        if work.number(tp.partition).is_none() {
             tracing::warn!(worker = %self.name, partition = %tp, "the source grew: it is read when that is planned for");
             return Ok(());
         }
@@ -234,10 +234,28 @@ impl Worker {
                     }
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
+                Err(LogError::Recreated(topic) | LogError::UnknownTopic(topic)) if self.may_go(&topic) => {
+                    tracing::warn!(worker = %self.name, partition = %tp, "its topic is gone: the others go on");
+                    return Ok(());
+                }
                 Err(LogError::Recreated(topic)) => return Err(made_anew(&self.shared.app, &topic)),
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Tells whether a topic is one of several of its stream, which goes on without it.
+    fn may_go(&self, topic: &str) -> bool {
+        self.shared.streams.get(topic).is_some_and(StreamWork::is_one_of_several)
+    }
+
+    /// One of several topics is gone: what was folded of it is finished as far as the log still takes its positions.
+    async fn leave_topic(&mut self, topic: &Topic) -> Result<()> {
+        tracing::warn!(worker = %self.name, %topic, "the topic is gone: the others go on");
+        let finished = self.finish().await;
+        let tps: Vec<Tp> = self.tasks.keys().filter(|tp| tp.topic == *topic).cloned().collect();
+        self.let_go(&tps);
+        finished
     }
 
     fn let_go(&mut self, tps: &[Tp]) {
@@ -259,6 +277,9 @@ impl Worker {
             Err(LogError::Retry(why)) => {
                 self.shared.stats.trouble("read", why);
                 return Ok(());
+            }
+            Err(LogError::Recreated(topic) | LogError::UnknownTopic(topic)) if self.may_go(&topic) => {
+                return self.leave_topic(&topic).await;
             }
             Err(LogError::Recreated(topic)) => return Err(made_anew(&self.shared.app, &topic)),
             other => other?,

@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Source {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
+    /// What state knows it by: the partition, where the stream has one topic.
+    pub(super) number: i32,
 }
 
 /// Dead letters since the last cut.

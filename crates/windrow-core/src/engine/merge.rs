@@ -8,7 +8,7 @@
 //! **Not here:** whether a record is late, which is judged where it is read: so a partial for a window that has closed is a
 //! broken invariant, unless its source came later than the others or the window was closed to make room.
 
-use std::hash::BuildHasher;
+use std::{hash::BuildHasher, sync::Arc};
 
 use super::{
     SampleKind,
@@ -72,6 +72,19 @@ impl View {
     fn merge_head(&mut self, head: &Head) {
         let Staged::Merge(sources) = &mut self.stage else { return };
         sources.take(head);
+        self.follow_sources();
+    }
+
+    /// Takes the sources that are gone out of the set.
+    pub(super) fn leave(&mut self) {
+        let Staged::Merge(sources) = &mut self.stage else { return };
+        sources.leave();
+        self.follow_sources();
+    }
+
+    /// Goes to the watermark of the set.
+    fn follow_sources(&mut self) {
+        let Staged::Merge(sources) = &self.stage else { return };
         let (watermark_ms, data_ms) = (sources.watermark_ms(), sources.data_ms());
         if self.watermark.observe(data_ms) || watermark_ms > self.watermark.ms() {
             self.watermark.flow_to(watermark_ms);
@@ -79,12 +92,28 @@ impl View {
         }
     }
 
+    /// Names where a partial comes from.
+    fn source_of(&self, head: &Head) -> String {
+        match self.named(head) {
+            (Some(topic), partition) => format!("{topic}/{partition}"),
+            (None, partition) => format!("partition {partition}"),
+        }
+    }
+
+    fn named(&self, head: &Head) -> (Option<Arc<str>>, i32) {
+        match &self.stage {
+            Staged::Merge(sources) => sources.named(head.source),
+            Staged::Local | Staged::Scatter(_) => (None, head.source),
+        }
+    }
+
     #[cold]
     fn repeated(&mut self, head: &Head, next_offset: i64, how: &str) {
         self.stats.repeated += 1;
-        let Head { source, from, to, .. } = *head;
+        let Head { from, to, .. } = *head;
+        let source = self.source_of(head);
         self.sample(SampleKind::Repeated, from, || {
-            format!("partial of offsets {from} to {to} of partition {source} was sent before {how}: its next offset is {next_offset}")
+            format!("partial of offsets {from} to {to} of {source} was sent before {how}: its next offset is {next_offset}")
         });
     }
 
@@ -153,10 +182,11 @@ impl View {
         };
         scratch(plan, row, cells)?;
         self.stats.refused += 1;
-        let Head { source, from, to, .. } = *row.head;
+        let Head { from, to, .. } = *row.head;
+        let source = self.source_of(row.head);
         self.sample(SampleKind::Refused, from, || {
             format!(
-                "offsets {from} to {to} of partition {source}: the state holds {max} bytes, its bound, and this is {why}"
+                "offsets {from} to {to} of {source}: the state holds {max} bytes, its bound, and this is {why}"
             )
         });
         Some(false)
@@ -173,16 +203,19 @@ impl View {
         self.stats.late += 1;
         let key = self.key_json(row.key);
         let late = Lateness { key: &key, window: row.window.header(), late_ms: self.late_by(closes_ms) };
-        let Head { source: partition, from, to, .. } = *row.head;
+        let Head { from, to, .. } = *row.head;
         if plan.spec.late == LatePolicy::Topic {
             let text = self.rows.letter(&brought, 0);
-            let range = Range { topic: &self.stream_topic, partition, from, to, row: &text };
+            let (topic, partition) = self.named(row.head);
+            let topic = topic.as_ref().unwrap_or(&self.stream_topic);
+            let range = Range { topic, partition, from, to, row: &text };
             self.late_letters.partial(Target::Late(plan.index), &range, reason, &late);
         }
+        let source = self.source_of(row.head);
         self.sample(kind, from, || {
             let key = String::from_utf8_lossy(&key[..key.len().min(200)]).into_owned();
             let (window, by) = (&late.window, late.text());
-            format!("partial of offsets {from} to {to} of partition {partition}: window {window} of {key} had closed {by} ms before")
+            format!("partial of offsets {from} to {to} of {source}: window {window} of {key} had closed {by} ms before")
         });
         Some(())
     }

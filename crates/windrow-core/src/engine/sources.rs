@@ -4,22 +4,39 @@
 //! **Before** this file: `partial`. **After** it: `merge`.
 //!
 //! **Invariant:** a partition that has not been heard from counts as minus infinity, one that came when the others had begun as
-//! their minimum then; so the watermark never moves back, whatever is added.
+//! their minimum then; so the watermark never moves back, whatever is added or leaves. What has left is known for ever: should
+//! something of it still come, it must not hold the others.
 //! **Not here:** idle and empty partitions, which flow where their records are read.
 
-use crate::{journal::SourceMark, partial::Head, watermark::NEVER_MS};
+use std::sync::Arc;
+
+use crate::{
+    journal::SourceMark,
+    ledger::SourceSet,
+    partial::Head,
+    watermark::{GONE_MS, NEVER_MS},
+};
 
 /// The source set of a view.
 #[derive(Debug)]
 pub(super) struct Sources {
-    /// By partition.
+    /// By number.
     marks: Vec<SourceMark>,
+    set: SourceSet,
 }
 
 impl Sources {
-    /// Makes the set of partitions `0..count`, none heard from.
-    pub(super) fn new(count: i32) -> Self {
-        Self { marks: (0..count).map(unheard).collect() }
+    /// Makes the set, none heard from. Those that are gone count as well until they [`leave`](Self::leave): what they sent may be
+    /// still to come.
+    pub(super) fn new(set: SourceSet) -> Self {
+        let mut numbers: Vec<i32> = set.living().into_iter().chain(set.gone()).collect();
+        numbers.sort_unstable();
+        Self { marks: numbers.into_iter().map(unheard).collect(), set }
+    }
+
+    /// Names a source: its topic, when there are several, and its partition.
+    pub(super) fn named(&self, number: i32) -> (Option<Arc<str>>, i32) {
+        self.set.named(number)
     }
 
     pub(super) fn marks(&self) -> &[SourceMark] {
@@ -34,10 +51,29 @@ impl Sources {
         }
     }
 
-    /// Ends restoring: where there was a journal, partitions that it does not know were added since.
+    /// Ends restoring: where there was a journal, partitions that it does not know were added since, and those that had left and are
+    /// among the living again are back.
     pub(super) fn restored(&mut self, existed: bool, minimum_ms: i64) {
         let fresh = self.marks.iter_mut().filter(|mark| existed && mark.changed);
         fresh.for_each(|mark| *mark = added(mark.partition, minimum_ms));
+        for number in self.set.living() {
+            let Ok(at) = self.at(number) else { continue };
+            let mark = &mut self.marks[at];
+            if mark.watermark_ms == GONE_MS {
+                *mark = SourceMark { watermark_ms: minimum_ms, added: true, changed: true, ..*mark };
+            }
+        }
+    }
+
+    /// Takes out the sources that are gone: nothing that counts will come from them.
+    pub(super) fn leave(&mut self) {
+        for number in self.set.gone() {
+            let Ok(at) = self.at(number) else { continue };
+            let mark = &mut self.marks[at];
+            mark.changed |= mark.watermark_ms != GONE_MS;
+            // What comes all the same is judged like what a source brings that was added: it may be late, and breaks nothing.
+            (mark.watermark_ms, mark.added) = (GONE_MS, true);
+        }
     }
 
     /// Returns what is known of a partition, which may be one that nobody told of.
@@ -64,7 +100,8 @@ impl Sources {
 
     /// Returns the watermark of the whole set.
     pub(super) fn watermark_ms(&self) -> i64 {
-        self.marks.iter().map(|mark| mark.watermark_ms).min().unwrap_or(NEVER_MS)
+        let there = self.marks.iter().map(|mark| mark.watermark_ms).filter(|ms| *ms != GONE_MS);
+        there.min().unwrap_or(NEVER_MS)
     }
 
     /// The same without what no record has said: the highest of all partitions, as far as the whole set has come.

@@ -58,7 +58,7 @@ pub(super) enum Staged {
 pub(super) struct View {
     pub(super) plan: Arc<ViewPlan>,
     pub(super) stage: Staged,
-    /// Topic of the stream.
+    /// Topic of the stream; its name, where there are several.
     pub(super) stream_topic: Arc<str>,
     pub(super) position: i64,
     /// Position at the last cut.
@@ -118,7 +118,6 @@ impl View {
             state_bytes: over.as_ref().map_or(0, |over| over.bucket.bytes),
             over,
             stage,
-            // Views that the engine runs are over one topic: the planner refuses others.
             stream_topic: stream.topics.one().unwrap_or(&stream.name).clone(),
             position: 0,
             cut_position: 0,
@@ -163,7 +162,7 @@ impl View {
             Shape::Tumbling { size_ms } => Window::tumbling(read.ts_ms, size_ms),
             Shape::Running => Window { start_ms: i64::MIN, end_ms: RUNNING_END_MS },
             Shape::Stateless => {
-                let Source { topic, partition } = read.source;
+                let Source { topic, partition, .. } = read.source;
                 let (partition, offset) = (Datum::Int(i64::from(*partition)), Datum::Int(read.record.offset));
                 self.rows.project(plan, read.row, read.arena, [Datum::Text(topic), partition, offset]);
                 return;

@@ -2,10 +2,11 @@
 //!
 //! **Invariant:** partials reach the merging tasks in the order of the commits, as a transaction brings them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use windrow_core::{
     engine::{StopReason, TaskOptions},
+    ledger::{Entry, Ledger, SourceSet},
     out::{OutRecord, Place, Target},
     plan::{Stage, StreamPlan},
 };
@@ -17,6 +18,9 @@ pub(crate) struct Cluster {
     pub(crate) sources: Vec<World>,
     /// By view and partition of its partials.
     pub(crate) merges: Vec<World>,
+    /// Partitions whose topics are gone.
+    pub(crate) gone: BTreeSet<usize>,
+    is_several: bool,
     plan: Arc<StreamPlan>,
     stages: Vec<Stage>,
     targets: i32,
@@ -34,11 +38,13 @@ impl Cluster {
         let mut merges = Vec::new();
         for (view, _) in stages.iter().enumerate().filter(|(_, stage)| **stage == Stage::Two) {
             for partition in 0..targets {
-                let role = Role::Merge { view, sources: partitions, partition };
+                let role = Role::Merge { view, sources: SourceSet::Partitions(partitions), partition };
                 merges.push(World::with(plan.clone(), role, options.clone()));
             }
         }
-        let mut cluster = Self { sources: Vec::new(), merges, plan, stages, targets, options };
+        let gone = BTreeSet::new();
+        let mut cluster =
+            Self { sources: Vec::new(), merges, gone, is_several: false, plan, stages, targets, options };
         (0..partitions).for_each(|_| cluster.add_source());
         cluster
     }
@@ -56,12 +62,49 @@ impl Cluster {
     /// The stream gets one more partition, and the merging tasks are made anew.
     pub(crate) fn grow(&mut self) {
         self.add_source();
+        self.plan_anew();
+    }
+
+    /// The topic of a partition is gone: what was committed of it has arrived, and the merging tasks are made anew without it.
+    pub(crate) fn leave(&mut self, partition: usize) {
+        self.gone.insert(partition);
+        self.is_several = true;
+        self.plan_anew();
+    }
+
+    /// The topic of a partition was only not found for a while.
+    pub(crate) fn back(&mut self, partition: usize) {
+        self.gone.remove(&partition);
+        self.plan_anew();
+    }
+
+    fn plan_anew(&mut self) {
+        let set = match self.is_several {
+            false => SourceSet::Partitions(self.sources.len() as i32),
+            true => SourceSet::Ledger(Arc::new(self.ledger())),
+        };
         for merge in &mut self.merges {
             if let Role::Merge { sources, .. } = &mut merge.role {
-                *sources += 1;
+                *sources = set.clone();
             }
+            merge.leave_at = merge.next_offset;
             merge.restart();
         }
+    }
+
+    /// Each partition is a topic of its own.
+    fn ledger(&self) -> Ledger {
+        let names: Vec<String> = (0..self.sources.len()).map(|number| format!("t{number}")).collect();
+        let mut ledger = Ledger::default();
+        let take = |ledger: &mut Ledger, entries: Vec<Entry>| {
+            entries.iter().for_each(|entry| ledger.take(Some(&entry.to_json())).unwrap());
+        };
+        let news = ledger.news(names.iter().map(|name| (name.as_str(), 1, 1)));
+        take(&mut ledger, news);
+        let left = names.iter().enumerate().filter(|(at, _)| !self.gone.contains(at));
+        let losses = ledger.losses(left.map(|(_, name)| (name.as_str(), 1, 1)));
+        take(&mut ledger, losses);
+        ledger
     }
 
     pub(crate) fn fold(&mut self, partition: usize, inputs: &[Input]) -> Result<(), StopReason> {

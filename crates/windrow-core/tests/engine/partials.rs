@@ -6,6 +6,7 @@ use windrow_core::{
     batch::{Batch, BatchBuilder, Compression},
     engine::{SampleKind, StopReason, TaskOptions},
     journal::JournalError,
+    ledger::SourceSet,
     out::{OutRecord, Target},
     plan::{Stage, StreamPlan},
     watermark::{ENDED_MS, NEVER_MS},
@@ -33,7 +34,11 @@ fn source(plan: &Arc<StreamPlan>, partition: i32, targets: i32, options: TaskOpt
 }
 
 fn merge(plan: &Arc<StreamPlan>, sources: i32) -> World {
-    World::with(plan.clone(), Role::Merge { view: 0, sources, partition: 0 }, TaskOptions::default())
+    World::with(
+        plan.clone(),
+        Role::Merge { view: 0, sources: SourceSet::Partitions(sources), partition: 0 },
+        TaskOptions::default(),
+    )
 }
 
 /// The partials of a cut, as records of their topic.

@@ -216,6 +216,8 @@ fn step(world: &mut Cluster, script: &Script, line: &str, out: &mut String) {
         ("end", None) => world.sources.iter_mut().for_each(World::end),
         ("flow", _) => world.sources[p].task.flow_to(seconds(rest)),
         ("grow", _) => world.grow(),
+        ("leave", _) => world.leave(p),
+        ("back", _) => world.back(p),
         ("forget", _) => world.sources[p].forget(),
         ("now", _) => world.worlds().for_each(|world| world.now_ms = seconds(rest)),
         ("raw", _) => {

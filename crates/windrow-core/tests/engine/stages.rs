@@ -27,6 +27,8 @@ enum Op {
     RestartSource(usize),
     RestartMerge(usize),
     CutAll,
+    /// The topic of a partition is gone, unless it is the last: then nothing would say how far time is.
+    Leave(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -44,7 +46,7 @@ struct Run {
 /// Time wanders forward in all partitions together, each a little apart from the others.
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let batch = vec(random::record(), 1..10);
-    let op = (0..12_usize, 0..4_usize, batch, -50..50_i64);
+    let op = (0..24_usize, 0..4_usize, batch, -50..50_i64);
     (vec(op, 1..40), -100..100_i64).prop_map(|(raw, mut time)| {
         raw.into_iter()
             .map(|(kind, at, records, skew)| match kind {
@@ -56,12 +58,13 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
                     });
                     Op::Batch(at, records.collect())
                 }
-                6 => Op::Flow(at, time + skew),
-                7 => Op::CutSource(at),
-                8 => Op::CutMerge(at),
-                9 => Op::RestartSource(at),
-                10 => Op::RestartMerge(at),
-                _ => Op::CutAll,
+                12..14 => Op::Flow(at, time + skew),
+                14..16 => Op::CutSource(at),
+                16..18 => Op::CutMerge(at),
+                18..20 => Op::RestartSource(at),
+                20..22 => Op::RestartMerge(at),
+                22 => Op::CutAll,
+                _ => Op::Leave(at),
             })
             .collect()
     })
@@ -91,6 +94,9 @@ fn cluster(run: &Run, late: LatePolicy) -> Cluster {
 /// What one operation lets out.
 fn step(cluster: &mut Cluster, op: &Op, restarts: bool) -> Vec<OutRecord> {
     let (partitions, merges) = (cluster.sources.len(), cluster.merges.len());
+    if reads(op).is_some_and(|at| cluster.gone.contains(&(at % partitions))) {
+        return Vec::new();
+    }
     match op {
         Op::Batch(at, records) => {
             let inputs: Vec<_> = records.iter().map(random::input).collect();
@@ -107,13 +113,32 @@ fn step(cluster: &mut Cluster, op: &Op, restarts: bool) -> Vec<OutRecord> {
         Op::RestartMerge(at) if restarts => cluster.merges[at % merges].restart(),
         Op::RestartSource(_) | Op::RestartMerge(_) => {}
         Op::CutAll => return cluster.cut(),
+        Op::Leave(at) if cluster.gone.len() + 1 < partitions => {
+            let out = cluster.cut_source(at % partitions);
+            cluster.leave(at % partitions);
+            return out;
+        }
+        Op::Leave(_) => {}
     }
     Vec::new()
 }
 
+/// Which partition of the stream an operation concerns.
+fn reads(op: &Op) -> Option<usize> {
+    match op {
+        Op::Batch(at, _) | Op::Flow(at, _) | Op::CutSource(at) | Op::RestartSource(at) | Op::Leave(at) => {
+            Some(*at)
+        }
+        Op::CutMerge(_) | Op::RestartMerge(_) | Op::CutAll => None,
+    }
+}
+
 fn end(run: &Run, cluster: &mut Cluster) {
-    for (source, _) in cluster.sources.iter_mut().zip(&run.ends).filter(|(_, ends)| **ends) {
-        source.end();
+    let gone = cluster.gone.clone();
+    for (at, (source, ends)) in cluster.sources.iter_mut().zip(&run.ends).enumerate() {
+        if *ends && !gone.contains(&at) {
+            source.end();
+        }
     }
 }
 
@@ -138,12 +163,16 @@ fn check(run: &Run) -> Result<(), TestCaseError> {
     let mut events = vec![Vec::new(); run.partitions];
     let mut watermarks = vec![i64::MIN; cluster.merges.len() + run.partitions];
     for op in &run.ops {
+        let gone = cluster.gone.clone();
         take(step(&mut cluster, op, true))?;
         match op {
+            op if reads(op).is_some_and(|at| gone.contains(&(at % run.partitions))) => {}
             Op::Batch(at, batch) => {
                 events[at % run.partitions].extend(batch.iter().cloned().map(Event::Record));
             }
             Op::Flow(at, ms) => events[at % run.partitions].push(Event::Flow(*ms)),
+            // From here on it holds nobody.
+            Op::Leave(at) if cluster.gone.len() > gone.len() => events[at % run.partitions].push(Event::End),
             _ => {}
         }
         for (world, before) in cluster.worlds().zip(&mut watermarks) {
@@ -157,8 +186,11 @@ fn check(run: &Run) -> Result<(), TestCaseError> {
     take(cluster.cut())?;
     cluster.restart();
     take(cluster.cut())?;
-    let ends = events.iter_mut().zip(&run.ends).filter(|(_, ends)| **ends);
-    ends.for_each(|(events, _)| events.push(Event::End));
+    for (at, (events, ends)) in events.iter_mut().zip(&run.ends).enumerate() {
+        if *ends && !cluster.gone.contains(&at) {
+            events.push(Event::End);
+        }
+    }
     let is_bad = |event: &&Event| matches!(event, Event::Record(Rec { key: None, .. }));
     prop_assert_eq!(bad.len(), events.iter().flatten().filter(is_bad).count());
     for ((spec, emit), seen) in run.views.iter().zip(seen) {
@@ -195,8 +227,11 @@ fn check_updates(run: &Run) -> Result<(), TestCaseError> {
     };
     let mut events = vec![Vec::new(); run.partitions];
     for op in &run.ops {
+        let gone = cluster.gone.clone();
         take(step(&mut cluster, op, true));
-        if let Op::Batch(at, batch) = op {
+        if let Op::Batch(at, batch) = op
+            && !gone.contains(&(at % run.partitions))
+        {
             events[at % run.partitions].extend(batch.iter().cloned().map(Event::Record));
         }
     }

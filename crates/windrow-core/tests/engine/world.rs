@@ -9,6 +9,7 @@ use windrow_core::{
     batch::{Batch, BatchBuilder, Compression},
     engine::{Cut, SeriesEvent, StopReason, Task, TaskError, TaskOptions},
     journal::JournalError,
+    ledger::SourceSet,
     out::{OutRecord, Target},
     plan::{Stage, StreamPlan},
     spec::{
@@ -88,7 +89,7 @@ pub(crate) struct Input {
 #[derive(Debug, Clone)]
 pub(crate) enum Role {
     Source { stages: Vec<Stage>, targets: Vec<i32>, partition: i32 },
-    Merge { view: usize, sources: i32, partition: i32 },
+    Merge { view: usize, sources: SourceSet, partition: i32 },
 }
 
 impl Role {
@@ -103,7 +104,7 @@ impl Role {
                 Task::new(plan.clone(), stages, targets, "t".into(), *partition, options)
             }
             Role::Merge { view, sources, partition } => {
-                Task::merge(plan.clone(), *view, *sources, "partials".into(), *partition, options)
+                Task::merge(plan.clone(), *view, sources.clone(), "partials".into(), *partition, options)
             }
         }
     }
@@ -120,6 +121,8 @@ pub(crate) struct World {
     /// Journal records by view, with the index at which each began series begins.
     journals: Vec<Vec<OutRecord>>,
     began: Vec<Option<(u64, usize)>>,
+    /// Where the sources leave that are gone.
+    pub(crate) leave_at: i64,
     ended: bool,
     /// The end is in the journal: nobody tells the task again.
     end_committed: bool,
@@ -144,6 +147,7 @@ impl World {
             options,
             batches: Vec::new(),
             next_offset: 0,
+            leave_at: 0,
             ended: false,
             end_committed: false,
         }
@@ -222,6 +226,7 @@ impl World {
         }
         task.restored()?;
         task.start(0);
+        task.leave_at(self.leave_at);
         self.plan = plan;
         self.task = task;
         let position = self.task.position();

@@ -104,30 +104,6 @@ mod tests {
     }
 
     #[test]
-    fn a_view_over_several_topics_neither_groups_nor_writes() {
-        let text = "
-            [streams.all]
-            topic_pattern = '^prod'
-            [views.fine]
-            sql = 'SELECT v FROM all WHERE v > 1'
-            [views.groups]
-            sql = 'SELECT count(*) AS n, v FROM all GROUP BY v'
-            [views.writes]
-            sql = 'SELECT v FROM all'
-            topic = 'out'
-            ";
-        let config = parse(text, "w.toml", &Variables::default()).unwrap();
-        let errors = plan(&config, "w.toml", text).unwrap_err();
-        let rendered: String = errors.iter().map(|e| format!("{e}\n")).collect();
-        expect![[r#"
-            w.toml:7:49: view `groups`: a view that groups reads one topic, but stream all reads all that match ^prod
-              hint: give each topic a stream and a view of its own; SELECT … WHERE without GROUP BY may read several topics
-            w.toml:9:34: view `writes`: a view that writes a topic reads one topic, but stream all reads all that match ^prod
-              hint: give each topic a stream and a view of its own; SELECT … WHERE without GROUP BY may read several topics
-        "#]].assert_eq(&rendered);
-    }
-
-    #[test]
     fn columns_that_an_original_needs_are_looked_for_before_the_start() {
         let text = "
             [streams.clicks]

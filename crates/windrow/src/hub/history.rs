@@ -28,7 +28,7 @@ use windrow_core::{
 use super::{bell::Seat, room::Room, rows::Rows, waiters::Waiters};
 use crate::{
     log::{Ends, Fetched, From, Log, LogError, Reader, ReaderOptions, Result, Topic, TopicInfo, Tp},
-    reader::{epoch, find},
+    reader::epoch,
 };
 
 /// Rows of one channel that are held for those who come back: 16 MiB, beside one chunk that is larger.
@@ -223,7 +223,7 @@ impl Desk<'_> {
     }
 
     async fn tell_ends(&self) -> Result<()> {
-        let (asked, found) = (Instant::now(), find(&**self.log, self.topics).await?);
+        let (asked, found) = (Instant::now(), crate::topics::look(&**self.log, self.topics).await?);
         if let Some(name) = self.topics.one()
             && !found.iter().any(|info| self.room.lock().channel.has_topic(epoch(info)))
         {
@@ -277,7 +277,7 @@ impl Desk<'_> {
     }
 
     async fn stand(&self) -> Result<Standing> {
-        let found = find(&**self.log, self.topics).await?;
+        let found = crate::topics::look(&**self.log, self.topics).await?;
         let options = ReaderOptions {
             fetch_max_bytes: FETCH_MAX_BYTES,
             partition_max_bytes: FETCH_MAX_BYTES,

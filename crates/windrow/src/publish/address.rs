@@ -12,7 +12,7 @@ use super::{PublishError, lines::Record};
 use crate::{
     config::{StreamConfig, is_topic},
     log::{Log, LogError, Outgoing, Result, Topic},
-    reader::{self, TOPICS_MAX},
+    reader::TOPICS_MAX,
     topics,
 };
 
@@ -80,7 +80,7 @@ impl Addresses {
         let topics = &stream.spec.topics;
         if topics.listed().is_empty()
             && self.log.topic(topic).await?.is_none()
-            && reader::find(&*self.log, topics).await?.len() >= TOPICS_MAX
+            && topics::look(&*self.log, topics).await?.len() >= TOPICS_MAX
         {
             let reason = format!("stream {} has {TOPICS_MAX} topics already", stream.spec.name);
             return Err(LogError::Refused { topic: topic.clone(), reason });

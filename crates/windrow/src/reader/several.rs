@@ -120,7 +120,7 @@ pub(super) async fn try_read(
 impl Reading<'_> {
     /// Lists the topics that are meant and there, in the order of their names, as many as are read.
     async fn find(&mut self, held: &mut Held) -> Result<BTreeMap<Topic, TopicInfo>> {
-        let found = super::find(&**self.log, self.topics).await?;
+        let found = crate::topics::look(&**self.log, self.topics).await?;
         let mut found: BTreeMap<_, _> = found.into_iter().map(|info| (info.name.clone(), info)).collect();
         let mut room = TOPICS_MAX.saturating_sub(held.topics.len());
         let mut left_out = Vec::new();

@@ -18,6 +18,7 @@ use windrow_core::{
 
 use super::{
     Kind, StreamWork, Targets, bad, channel, has_state, journal, late, partials, runs_in_engine, sources,
+    sources::{Source, Sources},
     targets::{Sink, ViewTargets},
 };
 use crate::{
@@ -31,7 +32,7 @@ const LETTERS_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Makes the source topics that the configuration lists where Windrow may (embedded), and tells how many partitions they have.
 ///
 /// - **Errors:** [`LogError::UnknownTopic`] when one is missing and may not be made: wait for it.
-pub async fn ensure_source(log: &dyn Log, stream: &StreamConfig, may_create: bool) -> Result<i32> {
+pub(super) async fn ensure_source(log: &dyn Log, stream: &StreamConfig, may_create: bool) -> Result<i32> {
     let mut partitions = 0;
     for name in stream.spec.topics.listed() {
         partitions += ensure_topic(log, stream, name, may_create).await?;
@@ -72,24 +73,24 @@ pub async fn ensure_work(
     app: &str,
     plan: &Arc<StreamPlan>,
     config: &StreamConfig,
-    partitions: i32,
+    sources: &Sources,
     (input_complete, empty_is_end): (watch::Receiver<bool>, bool),
 ) -> Result<Vec<(Topic, StreamWork)>> {
-    let Some(source) = plan.spec.topics.one() else {
-        // Views over several topics keep no state and write none: gateways serve them from the topics themselves.
-        return Ok(Vec::new());
-    };
+    let (partitions, numbers) = (sources.width, sources.numbers);
     let mut ensured = Vec::with_capacity(plan.views.len());
     for view in &plan.views {
-        ensured.push(Ensure { log, app, plan, view, partitions }.view().await?);
+        ensured.push(Ensure { log, app, plan, view, partitions, numbers }.view().await?);
     }
     let bad = match plan.spec.on_bad {
         OnBad::DeadLetter => Some(ensure(log, letters(bad(app, &plan.spec.name), partitions)).await?),
         OnBad::Skip | OnBad::Stop => None,
     };
-    let work = |kind, targets, start_earliest| StreamWork {
+    let work = |kind, read: &Source, targets, start_earliest| StreamWork {
         plan: plan.clone(),
         kind,
+        numbers: read.numbers.clone(),
+        sources: sources.set.clone(),
+        epoch: read.epoch,
         targets,
         start_earliest,
         gap_stops: config.gap_stops,
@@ -104,15 +105,17 @@ pub async fn ensure_work(
             .collect(),
         stopped: ensured.iter().map(|view| view.stopped.clone()).collect(),
     };
-    let views = ensured.iter().map(|view| view.first.clone()).collect();
-    let mut all =
-        vec![(source.clone(), work(kind, Targets { partitions, bad, views }, config.start_earliest))];
+    let targets = Targets { bad, views: ensured.iter().map(|view| view.first.clone()).collect() };
+    let of_topic = |(topic, source): (&Topic, &Source)| {
+        (topic.clone(), work(kind.clone(), source, targets.clone(), config.start_earliest))
+    };
+    let mut all: Vec<_> = sources.topics.iter().map(of_topic).collect();
     for (index, view) in ensured.into_iter().enumerate() {
         let Some((topic, second)) = view.second.filter(|_| view.stopped.is_none()) else { continue };
-        let kind = Kind::Merge { view: index, sources: partitions };
         let mut views = vec![ViewTargets::default(); plan.views.len()];
         views[index] = second;
-        all.push((topic.topic, work(kind, Targets { partitions: topic.partitions, bad: None, views }, true)));
+        let read = Source::alone(topic.partitions);
+        all.push((topic.topic, work(Kind::Merge { view: index }, &read, Targets { bad: None, views }, true)));
     }
     Ok(all)
 }
@@ -138,7 +141,10 @@ struct Ensure<'a> {
     app: &'a str,
     plan: &'a StreamPlan,
     view: &'a ViewPlan,
+    /// Of what is made for the view.
     partitions: i32,
+    /// Partitions where each source has its own.
+    numbers: i32,
 }
 
 impl Ensure<'_> {
@@ -169,11 +175,16 @@ impl Ensure<'_> {
     /// The state lies where the records of its groups no longer come: nothing but stopping is right.
     async fn outgrown(&self, count: i32) -> Result<Ensured> {
         let (view, stream) = (self.name(), &self.plan.spec.name);
+        let had = match self.plan.spec.topics.one() {
+            Some(_) => format!(
+                "had {count} partitions when the state of view {view} began and has {} now",
+                self.partitions
+            ),
+            None => format!("read one topic when the state of view {view} began and may read several now"),
+        };
         let why = format!(
-            "stream {stream} had {count} partitions when the state of view {view} began and has {} now, so records of one group \
-             may come in other partitions than its state lies in; start once with --reset {view} to build it anew from the \
-             stream's history, in two stages",
-            self.partitions
+            "stream {stream} {had}, so records of one group may come in other partitions than its state lies in; start once with \
+             --reset {view} to build it anew from the stream's history, in two stages"
         );
         let first = ViewTargets {
             journal: Some(self.existing(journal(self.app, self.name())).await?),
@@ -189,7 +200,7 @@ impl Ensure<'_> {
                 Some(self.grown(kept(channel(self.app, self.name()), self.partitions, true)).await?);
             self.check_tombstones(&channel(self.app, self.name())).await?;
         }
-        let journal = self.grown(kept(journal(self.app, self.name()), self.partitions, false)).await?;
+        let journal = self.grown(kept(journal(self.app, self.name()), self.numbers, false)).await?;
         first.journal = Some(self.keeps_all(journal).await?);
         first.late = self.late().await?;
         first.user = self.user().await?;
@@ -201,7 +212,7 @@ impl Ensure<'_> {
         let partials = self.keeps_all(self.same(kept(partials(app, name), count, false)).await?).await?;
         let journal = self.keeps_all(self.same(kept(journal(app, name), count, false)).await?).await?;
         let sources =
-            self.keeps_all(self.grown(kept(sources(app, name), self.partitions, false)).await?).await?;
+            self.keeps_all(self.grown(kept(sources(app, name), self.numbers, false)).await?).await?;
         let late = self.late().await?;
         let rows = self.same(kept(channel(app, name), count, true)).await?;
         self.check_tombstones(&rows.topic).await?;
@@ -223,15 +234,10 @@ impl Ensure<'_> {
 
     /// Refuses a topic of state that loses records by itself: what is lost there is never found again.
     async fn keeps_all(&self, sink: Sink) -> Result<Sink> {
-        let Some(how) = self.log.forgets(&sink.topic).await? else { return Ok(sink) };
-        Err(LogError::Fatal(format!(
-            "topic {} loses records by itself ({how}), but view {} keeps its state there; set cleanup.policy=delete, \
-             retention.ms=-1 and retention.bytes=-1 (Windrow purges it), and if records are lost already start once with \
-             --reset {}",
-            sink.topic,
-            self.name(),
-            self.name()
-        )))
+        let name = self.name();
+        let cure =
+            format!("(Windrow purges it), and if records are lost already start once with --reset {name}");
+        keeps_all(self.log, sink, &format!("view {name} keeps its state there"), &cure).await
     }
 
     /// Says how long the view's channel must keep tombstones, when it does not: an existing topic's settings are its owner's.
@@ -306,6 +312,21 @@ impl Ensure<'_> {
             sink.partitions
         )))
     }
+}
+
+/// Makes the ledger of a stream: one partition, of which nothing is ever lost.
+pub(super) async fn ensure_ledger(log: &dyn Log, app: &str, stream: &str) -> Result<Topic> {
+    let sink = ensure(log, kept(super::ledger(app, stream), 1, false)).await?;
+    let kept = format!("the numbers of the topics of stream {stream} follow from all of it");
+    Ok(keeps_all(log, sink, &kept, "and if records are lost already give the app another name").await?.topic)
+}
+
+async fn keeps_all(log: &dyn Log, sink: Sink, kept: &str, cure: &str) -> Result<Sink> {
+    let Some(how) = log.forgets(&sink.topic).await? else { return Ok(sink) };
+    Err(LogError::Fatal(format!(
+        "topic {} loses records by itself ({how}), but {kept}; set cleanup.policy=delete, retention.ms=-1 and retention.bytes=-1 {cure}",
+        sink.topic
+    )))
 }
 
 /// Makes the topic of watermarks: one partition, purged by its readers.

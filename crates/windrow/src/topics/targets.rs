@@ -41,17 +41,11 @@ impl ViewTargets {
 /// Where the records of one topic's tasks go, by [`Target`].
 #[derive(Debug, Clone)]
 pub struct Targets {
-    pub(super) partitions: i32,
     pub(super) bad: Option<Sink>,
     pub(super) views: Vec<ViewTargets>,
 }
 
 impl Targets {
-    /// Returns the partition count of the topic that the tasks read.
-    pub fn source_partitions(&self) -> i32 {
-        self.partitions
-    }
-
     /// Returns the journal topic of a view, when its tasks have one in that partition.
     pub fn journal(&self, view: usize, partition: i32) -> Option<Topic> {
         let sink = self.views.get(view)?.journal.as_ref()?;

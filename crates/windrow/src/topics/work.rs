@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use windrow_core::{
     engine::{Task, TaskError, TaskOptions},
+    ledger::SourceSet,
     plan::{Stage, StreamPlan},
 };
 
@@ -29,8 +30,6 @@ pub enum Kind {
     Merge {
         /// Its index in the plan.
         view: usize,
-        /// Partitions of the stream.
-        sources: i32,
     },
 }
 
@@ -41,6 +40,12 @@ pub struct StreamWork {
     pub plan: Arc<StreamPlan>,
     /// What is done with the topic.
     pub kind: Kind,
+    /// By partition of the topic: the number that state knows it by.
+    pub numbers: Arc<[i32]>,
+    /// All sources of the stream.
+    pub sources: SourceSet,
+    /// The topic's epoch, where it is one of several of its stream: another in its place is another source.
+    pub epoch: Option<u128>,
     /// Where its records go.
     pub targets: Targets,
     /// Whether a group without offsets starts at the beginning.
@@ -59,9 +64,39 @@ impl StreamWork {
         let (plan, topic, partition) = (self.plan.clone(), tp.topic.clone(), tp.partition);
         match &self.kind {
             Kind::Source { stages, partials, .. } => {
-                Task::new(plan, stages, partials, topic, partition, options)
+                let task = Task::new(plan, stages, partials, topic, partition, options)?;
+                Ok(task.numbered(self.number(partition).unwrap_or(partition)))
             }
-            Kind::Merge { view, sources } => Task::merge(plan, *view, *sources, topic, partition, options),
+            Kind::Merge { view } => Task::merge(plan, *view, self.sources.clone(), topic, partition, options),
+        }
+    }
+
+    /// Returns how many of the topic's partitions are read.
+    pub fn partitions(&self) -> i32 {
+        i32::try_from(self.numbers.len()).unwrap_or(i32::MAX)
+    }
+
+    /// Returns the number of a partition; `None` for one that was not planned for.
+    pub fn number(&self, partition: i32) -> Option<i32> {
+        usize::try_from(partition).ok().and_then(|at| self.numbers.get(at)).copied()
+    }
+
+    /// Returns the journal of a view for a partition, when its tasks have one there.
+    pub fn journal(&self, view: usize, tp: &Tp) -> Option<Tp> {
+        let number = self.number(tp.partition)?;
+        self.targets.journal(view, number).map(|topic| Tp::new(topic, number))
+    }
+
+    /// Tells whether the topic may go without the stream.
+    pub fn is_one_of_several(&self) -> bool {
+        self.epoch.is_some()
+    }
+
+    /// Tells whether a partition is read from its beginning, whatever the stream's `start` says.
+    pub fn is_later(&self, partition: i32) -> bool {
+        match (&self.sources, self.number(partition)) {
+            (SourceSet::Ledger(ledger), Some(number)) => ledger.is_later(number),
+            _ => false,
         }
     }
 

@@ -87,7 +87,7 @@ async fn a_process_hears_what_was_committed_since_it_lives_and_nothing_else() {
     let bed = Bed::new();
     let first = bed.start().await;
     bed.write(vec![first.record("s", 0, known(1, false), 0)]).await;
-    until("the first word", || first.known("s", 1)[0].is_some()).await;
+    until("the first word", || first.known("s", &[0])[0].is_some()).await;
 
     let second = bed.start().await;
     let strange =
@@ -109,12 +109,12 @@ async fn a_process_hears_what_was_committed_since_it_lives_and_nothing_else() {
     aborted.abort().await.unwrap();
     bed.write(vec![first.record("s", 3, known(8, true), 0)]).await;
 
-    until("the last word", || second.known("s", 4)[3].is_some()).await;
+    until("the last word", || second.known("s", &[0, 1, 2, 3])[3].is_some()).await;
     let later = [Some(known(NEVER_MS, true)), Some(known(7, true)), Some(known(8, true))];
-    assert_eq!(second.known("s", 4), [&[None], &later[..]].concat());
-    until("the same for the first", || first.known("s", 4)[3].is_some()).await;
-    assert_eq!(first.known("s", 4), [&[Some(known(1, false))], &later[..]].concat());
-    assert_eq!(first.known("other", 2), [None, None]);
+    assert_eq!(second.known("s", &[0, 1, 2, 3]), [&[None], &later[..]].concat());
+    until("the same for the first", || first.known("s", &[0, 1, 2, 3])[3].is_some()).await;
+    assert_eq!(first.known("s", &[0, 1, 2, 3]), [&[Some(known(1, false))], &later[..]].concat());
+    assert_eq!(first.known("other", &[0, 1]), [None, None]);
     assert!(bed.stats.counter(("node", "node".into(), None), "watermarks_unreadable", "").get() >= 4);
     bed.stop.cancel();
 }
@@ -128,7 +128,7 @@ async fn who_is_not_heard_of_becomes_unknown_and_what_is_old_is_purged() {
     // Time is tokio's and passes only here: the same word each second, for a minute and a half.
     for second in 0..90_i64 {
         bed.write(vec![watermarks.record("s", 0, known(second, false), 0)]).await;
-        until("the word", || watermarks.known("s", 1) == [Some(known(second, false))]).await;
+        until("the word", || watermarks.known("s", &[0]) == [Some(known(second, false))]).await;
         tokio::time::advance(Duration::from_secs(1)).await;
     }
     let low = || async { bed.log.ends(&tp).await.unwrap()[0].earliest };
@@ -141,8 +141,10 @@ async fn who_is_not_heard_of_becomes_unknown_and_what_is_old_is_purged() {
     let kept = 90 - low().await;
     assert!(low().await <= age - 60, "{kept} are left after {age} s: one of the last minute went");
 
-    assert!(watermarks.known("s", 1)[0].is_some() || began.elapsed() > Duration::from_secs(90) + HEARD_MAX);
+    assert!(
+        watermarks.known("s", &[0])[0].is_some() || began.elapsed() > Duration::from_secs(90) + HEARD_MAX
+    );
     tokio::time::advance(HEARD_MAX + MARK_EVERY).await;
-    assert_eq!(watermarks.known("s", 1), [None]);
+    assert_eq!(watermarks.known("s", &[0]), [None]);
     bed.stop.cancel();
 }

@@ -54,13 +54,15 @@ struct StateNumbers {
 
 impl Numbers {
     pub(super) fn new(stats: &Arc<Stats>, work: &StreamWork, tp: &Tp) -> Self {
+        // Over several topics, their partitions are told apart by number.
+        let number = work.number(tp.partition);
         let of = || match work.merges() {
-            false => ("partition", work.plan.spec.name.clone(), Some(tp.partition)),
+            false => ("partition", work.plan.spec.name.clone(), number),
             true => ("partials", tp.topic.clone(), Some(tp.partition)),
         };
         let views = work.views().map(|index| {
             let name = work.plan.views[index].spec.name.clone();
-            let of = || ("view", name.clone(), Some(tp.partition));
+            let of = || ("view", name.clone(), number);
             let state = (!work.scatters(index)).then(|| StateNumbers {
                 watermark: stats.gauge(of(), STATE[0]),
                 open_windows: stats.gauge(of(), STATE[1]),

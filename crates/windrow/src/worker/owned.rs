@@ -178,12 +178,8 @@ impl Owned {
         self.committed = cut.next_offset;
         for event in cut.series {
             match event {
-                SeriesEvent::Began { view, .. } => {
-                    epoch.began.extend(targets.journal(view, tp.partition).map(|t| at(t, tp)))
-                }
-                SeriesEvent::Completed { view, .. } => {
-                    epoch.completed.extend(targets.journal(view, tp.partition).map(|t| at(t, tp)))
-                }
+                SeriesEvent::Began { view, .. } => epoch.began.extend(self.work.journal(view, tp)),
+                SeriesEvent::Completed { view, .. } => epoch.completed.extend(self.work.journal(view, tp)),
             }
         }
         if self.end == End::Folded {
@@ -232,8 +228,4 @@ fn gap_letter(tp: &Tp, gap: Gap) -> OutRecord {
     ];
     let place = Place::Hash(tp.partition.cast_unsigned());
     OutRecord { target: Target::Bad, place, key: None, value: None, headers, timestamp_ms: 0 }
-}
-
-fn at(topic: Topic, tp: &Tp) -> Tp {
-    Tp { topic, partition: tp.partition }
 }

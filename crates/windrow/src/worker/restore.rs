@@ -6,28 +6,25 @@
 //! transactions the journal may be ahead of the group, and its views go on where it says. A journal of another life of the
 //! topic is not restored (`source`).
 
-use std::time::Duration;
-
 use windrow_core::engine::Task;
 
 use super::{Shared, owned::Owned, source::Source};
 use crate::{
-    log::{From, Log, LogError, ReaderOptions, Result, Tp},
+    log::{Log, LogError, Result, Tp, read_whole},
     topics::StreamWork,
 };
-
-/// Longest silence of the journal while restoring before the attempt is given up and started anew: above the transaction
-/// time-out, after which a killed writer's open transaction is aborted by the broker.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 pub(super) async fn restore(shared: &Shared, work: &StreamWork, tp: &Tp) -> Result<Owned> {
     let log = &*shared.log;
     let source = Source::of(log, tp).await?;
+    if work.epoch.is_some_and(|epoch| !source.is_of(epoch)) {
+        return Err(LogError::Recreated(tp.topic.clone()));
+    }
     let committed = first(log.committed(&shared.app, std::slice::from_ref(tp)).await?)?;
     let mut task = work.task(tp, shared.task.clone()).map_err(|error| fatal(tp, &error.to_string()))?;
     for view in work.views() {
-        if let Some(topic) = work.targets.journal(view, tp.partition) {
-            read_journal(log, Tp::new(topic, tp.partition), Some(&source), view, &mut task).await?;
+        if let Some(journal) = work.journal(view, tp) {
+            read_journal(log, journal, Some(&source), view, &mut task).await?;
         }
     }
     let restored = task.restored().map_err(|error| fatal(tp, &error.to_string()))?;
@@ -38,13 +35,14 @@ pub(super) async fn restore(shared: &Shared, work: &StreamWork, tp: &Tp) -> Resu
         let moved = first(log.committed(&shared.app, std::slice::from_ref(tp)).await?)? != committed;
         return Err(if moved { LogError::Retry(format!("{tp} is committed by another")) } else { error });
     }
+    let earliest = async || Ok::<_, LogError>(first(log.ends(std::slice::from_ref(tp)).await?)?.earliest);
     let begin = match committed.or(restored) {
+        // Nothing of it was folded: wherever a group of that name stood in a former topic.
+        _ if work.is_later(tp.partition) && restored.is_none() => earliest().await?,
         Some(stable) if !task.has_fresh_views() => stable,
         Some(stable) if work.merges() => begin_of_partials(log, tp, stable).await?,
         // A view added later reads its own history while the others pass over what they have. What retention took between a start position and the first journal is told as a gap, never passed over.
-        Some(stable) if work.start_earliest => {
-            stable.min(first(log.ends(std::slice::from_ref(tp)).await?)?.earliest)
-        }
+        Some(stable) if work.start_earliest => stable.min(earliest().await?),
         // The start position was committed at assignment: where the group stands is where the view begins.
         Some(stable) => stable,
         None => {
@@ -53,6 +51,10 @@ pub(super) async fn restore(shared: &Shared, work: &StreamWork, tp: &Tp) -> Resu
         }
     };
     task.start(begin);
+    if work.merges() {
+        // What those that are gone sent before they went lies below the end.
+        task.leave_at(first(log.ends(std::slice::from_ref(tp)).await?)?.high_watermark);
+    }
     for (view, why) in work.stopped() {
         task.stop_view(view, why);
     }
@@ -86,40 +88,11 @@ pub(crate) async fn read_journal(
     view: usize,
     task: &mut Task,
 ) -> Result<()> {
-    let ends = first(log.ends(std::slice::from_ref(&journal)).await?)?;
-    let mut position = ends.earliest;
-    if position >= ends.high_watermark {
-        return Ok(());
-    }
-    let mut reader = log.reader(ReaderOptions::default()).await?;
-    reader.assign(journal.clone(), From::Offset(position));
-    while position < ends.high_watermark {
-        let answers = tokio::time::timeout(SILENCE_MAX, advance(&mut *reader, position))
-            .await
-            .map_err(|_| LogError::Retry(format!("{journal} does not move past offset {position}")))??;
-        for item in answers {
-            if item.gap.is_some() {
-                return Err(LogError::Retry(format!("{journal} was purged while it was read")));
-            }
-            for record in item.batches.iter().flat_map(|batch| batch.records_from(item.from)) {
-                source.map_or(Ok(()), |source| source.check(&record))?;
-                task.restore(view, record.key, record.value)
-                    .map_err(|error| fatal(&journal, &error.to_string()))?;
-            }
-            position = item.next;
-        }
-    }
-    Ok(())
-}
-
-/// Reads until the position moves: answers that show silence are passed over.
-async fn advance(reader: &mut dyn crate::log::Reader, position: i64) -> Result<Vec<crate::log::Fetched>> {
-    loop {
-        let answers = reader.next().await?;
-        if answers.iter().any(|item| item.next > position) {
-            return Ok(answers);
-        }
-    }
+    read_whole(log, &journal, |record| {
+        source.map_or(Ok(()), |source| source.check(record))?;
+        task.restore(view, record.key, record.value).map_err(|error| fatal(&journal, &error.to_string()))
+    })
+    .await
 }
 
 /// Journal and group are written in the same transactions; when they differ, somebody else wrote one of them. Only a view that

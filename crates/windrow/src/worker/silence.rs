@@ -83,25 +83,31 @@ impl Silence {
         let streams = self.streams.clone();
         let flows =
             |work: &&StreamWork| !work.merges() && watermarks::flows(&work.plan, |view| work.scatters(view));
-        for work in streams.values().filter(flows) {
+        // Several topics may be of one stream; what is asked of its work is the same for all of them.
+        let by_name: BTreeMap<_, _> =
+            streams.values().filter(flows).map(|work| (&work.plan.spec.name, work)).collect();
+        for work in by_name.into_values() {
             self.flow_stream(work, tasks, steps);
         }
     }
 
     fn flow_stream(&mut self, work: &StreamWork, tasks: &mut BTreeMap<Tp, Owned>, steps: bool) {
-        let spec = &work.plan.spec;
-        let partitions = work.targets.source_partitions();
+        let name = &work.plan.spec.name;
+        let numbers = work.sources.living();
         let mut known = match &self.others {
-            Some(others) => others.known(&spec.name, partitions),
-            None => vec![None; usize::try_from(partitions).unwrap_or(0)],
+            Some(others) => others.known(name, &numbers),
+            None => vec![None; numbers.len()],
+        };
+        let streams = self.streams.clone();
+        let number = |tp: &Tp| {
+            let of = source(&streams, &tp.topic).filter(|of| of.plan.spec.name == *name);
+            of.and_then(|of| of.number(tp.partition)).and_then(|number| numbers.binary_search(&number).ok())
         };
         let mut mine = Vec::new();
-        for (tp, owned) in tasks.iter_mut().filter(|(tp, _)| spec.topics.contains(&tp.topic)) {
+        for (tp, owned) in tasks {
+            let Some(at) = number(tp) else { continue };
             let own = self.known(work, tp, owned);
-            let slot = usize::try_from(tp.partition).ok().and_then(|p| known.get_mut(p));
-            // A partition beyond the count that the views were planned for.
-            let Some(slot) = slot else { continue };
-            *slot = Some(own);
+            known[at] = Some(own);
             mine.push((tp, owned, own));
         }
         if mine.is_empty() {
@@ -140,10 +146,11 @@ impl Silence {
             if !watermarks::is_shared(work) {
                 continue;
             }
+            let Some(number) = work.number(tp.partition) else { continue };
             let known = self.known(work, tp, owned);
             if all || self.told.get(tp) != Some(&known) {
                 let stream = &work.plan.spec.name;
-                epoch.records.push(others.record(stream, tp.partition, known, now_ms));
+                epoch.records.push(others.record(stream, number, known, now_ms));
                 self.told.insert(tp.clone(), known);
                 self.tell_at = now + TELL_PAUSE;
             }

@@ -45,6 +45,11 @@ impl Source {
         Ok(Self { topic: tp.topic.clone(), id })
     }
 
+    /// Tells whether it is that life of the topic.
+    pub(super) fn is_of(&self, epoch: u128) -> bool {
+        self.id.as_deref().is_none_or(|id| *id == epoch.to_be_bytes())
+    }
+
     /// Marks a record of a journal; others are left alone.
     pub(super) fn mark(&self, record: &mut OutRecord) {
         if let (Target::Journal(_), Some(id)) = (&record.target, &self.id) {

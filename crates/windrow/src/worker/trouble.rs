@@ -55,6 +55,8 @@ impl Worker {
         match error {
             LogError::Retry(_) | LogError::Rebalancing(_) => tokio::time::sleep(RETRY_PAUSE).await,
             LogError::Fenced(_) => self.reopen().await?,
+            // What is restored leaves it out.
+            LogError::UnknownTopic(ref topic) if self.may_go(topic) => tokio::time::sleep(RETRY_PAUSE).await,
             LogError::Refused { ref topic, .. } | LogError::UnknownTopic(ref topic)
                 if self.blame_writers(topic, &error) =>
             {

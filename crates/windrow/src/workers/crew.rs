@@ -2,7 +2,8 @@
 //!
 //! **In** plans and the log. **Out** the first failure that retrying cannot help.
 //! **Invariant:** a partition is folded only by workers that were planned for the partition count it came with: when a source
-//! grows, all of them finish their transactions and leave, and start again with what is right then. They do so as well when the group leaves a partition to nobody.
+//! grows, or topics come and go, all of them finish their transactions and leave, and start again with what is right then. They do so as
+//! well when the group leaves a partition to nobody.
 //! **Not here:** which topics (`topics`), how a worker works (`worker`).
 
 use std::{
@@ -20,7 +21,7 @@ use crate::{
     config::StreamConfig,
     log::{Log, LogError, Result, Topic, Tp},
     stats::Stats,
-    topics::{self, StreamWork},
+    topics::{self, Sources, StreamWork},
     watermarks::{self, Watermarks},
     worker::{Clock, Shared},
 };
@@ -29,6 +30,8 @@ use crate::{
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks at the sources' partition counts: until then records of a known group may already come elsewhere.
 const LOOK_AGAIN_PAUSE: Duration = Duration::from_secs(2);
+/// Looks in a row that must not find a topic before it is taken for gone: a broker that was just started may not know all.
+const MISSES_MAX: u32 = 2;
 /// Looks at a settled group in a row that find partitions without an owner, before it is joined anew: a rebalance has time to begin.
 const ORPHANED_LOOKS: u32 = 3;
 
@@ -55,17 +58,25 @@ pub(super) struct Crew {
 /// What there is to do, by the topic that is read.
 type Work = BTreeMap<Topic, StreamWork>;
 
+/// What the workers are planned for.
+#[derive(Default)]
+struct Planned {
+    work: Work,
+    /// What each stream with views read when it was planned.
+    sources: Vec<(Arc<StreamPlan>, Sources)>,
+}
+
 impl Crew {
     pub(super) async fn work(mut self) -> Result<()> {
         loop {
-            let Some(work) = self.prepare_all().await? else { return Ok(()) };
+            let Some(planned) = self.prepare_all().await? else { return Ok(()) };
             self.resets.clear();
-            if work.is_empty() {
+            if planned.sources.is_empty() {
                 self.stop.cancelled().await;
                 return Ok(());
             }
-            self.bounded.send_replace(Some(expected(&work)));
-            let is_outdated = self.run_threads(work).await?;
+            self.bounded.send_replace(Some(expected(&planned.work)));
+            let is_outdated = self.run_threads(planned).await?;
             if !is_outdated {
                 return Ok(());
             }
@@ -73,42 +84,52 @@ impl Crew {
     }
 
     /// Makes all topics; `None` when told to stop meanwhile.
-    async fn prepare_all(&self) -> Result<Option<Work>> {
-        let mut all = Work::new();
-        for (plan, config) in &self.streams {
+    async fn prepare_all(&self) -> Result<Option<Planned>> {
+        let mut all = Planned::default();
+        // What is named goes before what only matches.
+        let matches = |plan: &StreamPlan| plan.spec.topics.listed().is_empty();
+        let (patterns, named): (Vec<_>, Vec<_>) = self.streams.iter().partition(|(plan, _)| matches(plan));
+        for (plan, config) in named.into_iter().chain(patterns) {
             let folds = plan.views.iter().any(|view| topics::runs_in_engine(view));
-            if !folds && !self.may_create {
+            if !folds && (!self.may_create || matches(plan)) {
                 // Only gateways read it, and they wait for its topic themselves.
                 continue;
             }
-            let Some(work) = self.prepare(plan, config).await? else { return Ok(None) };
-            for (topic, work) in work.into_iter().filter(|_| folds) {
-                if let Some(twin) = all.insert(topic.clone(), work) {
+            let taken = all.work.keys().cloned().collect();
+            let Some((sources, work)) = self.prepare(plan, config, &taken).await? else { return Ok(None) };
+            if !folds {
+                continue;
+            }
+            for (topic, work) in work {
+                if let Some(twin) = all.work.insert(topic.clone(), work) {
                     return Err(LogError::Fatal(format!(
                         "streams {} and {} both read topic {topic} for views: put their views over one of them",
                         twin.plan.spec.name, plan.spec.name
                     )));
                 }
             }
+            all.sources.push((plan.clone(), sources));
         }
         Ok(Some(all))
     }
 
-    /// Waits for the source topic and makes what the stream writes to; `None` when told to stop meanwhile.
+    /// Waits for the source topics and makes what the stream's views write to; `None` when told to stop meanwhile.
     async fn prepare(
         &self,
         plan: &Arc<StreamPlan>,
         config: &StreamConfig,
-    ) -> Result<Option<Vec<(Topic, StreamWork)>>> {
+        taken: &BTreeSet<Topic>,
+    ) -> Result<Option<(Sources, Vec<(Topic, StreamWork)>)>> {
         let room = format!("stream {}", plan.spec.name);
         loop {
             let tried = async {
-                let partitions = topics::ensure_source(&*self.log, config, self.may_create).await?;
+                let sources = Sources::find(&*self.log, &self.app, config, self.may_create, taken).await?;
                 for view in plan.views.iter().filter(|view| self.resets.contains(&*view.spec.name)) {
                     reset::reset(&*self.log, &self.app, view).await?;
                 }
                 let input = (self.input_complete.clone(), self.empty_is_end);
-                topics::ensure_work(&*self.log, &self.app, plan, config, partitions, input).await
+                let work = topics::ensure_work(&*self.log, &self.app, plan, config, &sources, input).await?;
+                Ok((sources, work))
             };
             let tried = tokio::select! {
                 () = self.stop.cancelled() => return Ok(None),
@@ -157,8 +178,8 @@ impl Crew {
     }
 
     /// Folds until told to stop, or until it must be planned anew; tells whether it is that.
-    async fn run_threads(&self, work: Work) -> Result<bool> {
-        let partitions: i32 = work.values().map(|work| work.targets.source_partitions()).sum();
+    async fn run_threads(&self, Planned { work, sources }: Planned) -> Result<bool> {
+        let partitions: i32 = work.values().map(StreamWork::partitions).sum();
         let stop = self.stop.child_token();
         let Some(watermarks) = self.listen(&work, &stop).await? else { return Ok(false) };
         let shared = Shared {
@@ -189,7 +210,7 @@ impl Crew {
                     Some(Err(error)) if first.is_ok() => first = Err(error),
                     Some(_) => {}
                 },
-                () = self.outdated(&shared.streams), if !stop.is_cancelled() => outdated = true,
+                () = self.outdated(&shared.streams, &sources), if !stop.is_cancelled() => outdated = true,
             }
             if first.is_err() || outdated {
                 stop.cancel();
@@ -197,20 +218,25 @@ impl Crew {
         }
     }
 
-    /// Waits until a source has more partitions than the workers were planned for, or partitions stay without an owner.
-    async fn outdated(&self, work: &Work) {
-        let mut orphaned = 0;
+    /// Waits until a stream's topics are others than the workers were planned for, or partitions stay without an owner.
+    async fn outdated(&self, work: &Work, sources: &[(Arc<StreamPlan>, Sources)]) {
+        let (mut orphaned, mut misses) = (0, 0);
         loop {
             tokio::time::sleep(LOOK_AGAIN_PAUSE).await;
-            // A log that is away is the workers' trouble; the next look comes soon.
-            for (topic, work) in work.iter().filter(|(_, work)| !work.merges()) {
-                let had = work.targets.source_partitions();
-                if let Ok(Some(info)) = self.log.topic(topic).await
-                    && info.partitions > had
-                {
-                    tracing::warn!(%topic, had, has = info.partitions, "the source grew: planning anew");
+            let mut has_losses = false;
+            for (plan, sources) in sources {
+                // A log that is away is the workers' trouble; the next look comes soon.
+                let Ok(found) = sources.look(&*self.log, &plan.spec.topics).await else { continue };
+                if sources.have_news(&found) {
+                    tracing::warn!(stream = %plan.spec.name, "its topics grew, or others came: planning anew");
                     return;
                 }
+                has_losses |= sources.have_losses(&found);
+            }
+            misses = if has_losses { misses + 1 } else { 0 };
+            if misses >= MISSES_MAX {
+                tracing::warn!("topics of a stream are gone: planning anew");
+                return;
             }
             orphaned = if self.has_orphans(work).await { orphaned + 1 } else { 0 };
             if orphaned >= ORPHANED_LOOKS {
@@ -225,7 +251,7 @@ impl Crew {
     async fn has_orphans(&self, work: &Work) -> bool {
         let Ok(roster) = self.log.roster(&self.app).await else { return false };
         let mut partitions = work.iter().flat_map(|(topic, work)| {
-            (0..work.targets.source_partitions()).map(|partition| Tp::new(topic.clone(), partition))
+            (0..work.partitions()).map(|partition| Tp::new(topic.clone(), partition))
         });
         roster.is_settled && !partitions.all(|tp| roster.owned.contains(&tp))
     }
@@ -242,7 +268,7 @@ fn expected(work: &Work) -> Expected {
     let bounded = work.iter().filter(|(_, work)| work.plan.spec.until_end);
     let partitions = bounded.flat_map(|(topic, work)| {
         let view = work.merges().then(|| work.plan.views[work.views().start].spec.name.clone());
-        (0..work.targets.source_partitions()).map(move |p| (Tp::new(topic.clone(), p), view.clone()))
+        (0..work.partitions()).map(move |p| (Tp::new(topic.clone(), p), view.clone()))
     });
     partitions.collect()
 }

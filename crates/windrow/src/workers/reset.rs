@@ -9,10 +9,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use windrow_core::plan::ViewPlan;
+use windrow_core::{batch::Record, plan::ViewPlan};
 
 use crate::{
-    log::{From, Log, LogError, Outgoing, ReaderOptions, Result, Tp, WriterOptions},
+    log::{Log, LogError, Outgoing, Result, Tp, WriterOptions, read_whole},
     topics,
 };
 
@@ -84,21 +84,14 @@ async fn bury(log: &dyn Log, tp: &Tp) -> Result<()> {
 /// Reads the keys of the rows that are there.
 async fn living(log: &dyn Log, tp: &Tp) -> Result<BTreeSet<Bytes>> {
     let mut rows = BTreeSet::new();
-    let Some(ends) = log.ends(std::slice::from_ref(tp)).await?.into_iter().next() else { return Ok(rows) };
-    let mut reader = log.reader(ReaderOptions::default()).await?;
-    reader.assign(tp.clone(), From::Offset(ends.earliest));
-    let mut position = ends.earliest;
-    while position < ends.high_watermark {
-        for item in reader.next().await? {
-            for record in item.batches.iter().flat_map(|batch| batch.records_from(item.from)) {
-                let Some(key) = record.key.map(Bytes::copy_from_slice) else { continue };
-                match record.value {
-                    Some(_) => _ = rows.insert(key),
-                    None => _ = rows.remove(&key),
-                }
-            }
-            position = item.next;
+    let take = |record: &Record<'_>| {
+        match (record.key.map(Bytes::copy_from_slice), record.value) {
+            (Some(key), Some(_)) => _ = rows.insert(key),
+            (Some(key), None) => _ = rows.remove(&key),
+            (None, _) => {}
         }
-    }
+        Ok(())
+    };
+    read_whole(log, tp, take).await?;
     Ok(rows)
 }

@@ -31,6 +31,7 @@ mod restart;
 mod sensor_mirror;
 #[path = "../common/sensors.rs"]
 mod sensors;
+mod several;
 mod silence;
 mod topic;
 mod topics;

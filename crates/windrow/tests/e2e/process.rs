@@ -132,6 +132,9 @@ impl Windrow {
 impl Drop for Windrow {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            eprintln!("the process said:\n{}", self.said());
+        }
     }
 }
 

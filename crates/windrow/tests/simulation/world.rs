@@ -178,9 +178,10 @@ impl World {
                 start_earliest: true,
                 gap_stops: false,
             };
+            let sources = topics::Sources::one(&SOURCE.into(), scenario.partitions);
             let work = loop {
                 let input = (tokio::sync::watch::channel(false).1, false);
-                match topics::ensure_work(&log, APP, &plan, &config, scenario.partitions, input).await {
+                match topics::ensure_work(&log, APP, &plan, &config, &sources, input).await {
                     Ok(work) => break work,
                     Err(LogError::Retry(_)) => sleep(Duration::from_millis(10)).await,
                     Err(error) => panic!("{error}"),

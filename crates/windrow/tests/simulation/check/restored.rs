@@ -9,6 +9,7 @@ use windrow::{log::Tp, topics};
 use windrow_core::{
     batch::{Batch, BatchBuilder, Compression},
     engine::{Task, TaskOptions, ViewStats},
+    ledger::SourceSet,
     out::{OutRecord, Place, Target},
     plan::{Stage, StreamPlan},
 };
@@ -74,7 +75,7 @@ impl Restored {
         let task = Task::merge(
             plan.clone(),
             view,
-            sources.len() as i32,
+            SourceSet::Partitions(sources.len() as i32),
             tp.topic.clone(),
             partition,
             TaskOptions::default(),
