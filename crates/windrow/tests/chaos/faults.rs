@@ -26,7 +26,7 @@ pub(crate) enum Fault {
     Drain(usize),
     /// Somebody joins the group under the name of its worker, as its former self does when the broker forgot the new one.
     Steal(usize),
-    /// The source topic gets one more partition.
+    /// There is one more source: a partition, or a topic.
     Grow,
     /// SIGKILL of the broker.
     KillBroker,
@@ -46,7 +46,7 @@ impl Fault {
     fn kinds(shape: Shape) -> u64 {
         match shape {
             Shape::Local => 9,
-            Shape::Two => 10,
+            Shape::Two | Shape::Several => 10,
         }
     }
 

@@ -15,7 +15,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 
-use crate::{dice::Dice, process::DEADLINE};
+use crate::{dice::Dice, names::Names, process::DEADLINE};
 
 /// Between two handfuls of records.
 const TICK: Duration = Duration::from_millis(20);
@@ -38,14 +38,14 @@ pub(crate) struct Feed {
     switches: Arc<Switches>,
     producer: Arc<BaseProducer>,
     thread: Option<std::thread::JoinHandle<()>>,
-    topic: String,
+    names: Names,
     /// Event times begin here.
     base_ms: i64,
 }
 
 impl Feed {
     /// Starts feeding; `keyed` puts all records of a group key into one partition, otherwise their keys are null.
-    pub(crate) fn start(address: &str, topic: &str, partitions: i32, keyed: bool, seed: u64) -> Self {
+    pub(crate) fn start(address: &str, names: Names, partitions: i32, keyed: bool, seed: u64) -> Self {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", address).set("enable.idempotence", "true").set("log_level", "0");
         config.set("linger.ms", "5").set("message.timeout.ms", "300000");
@@ -59,10 +59,10 @@ impl Feed {
         });
         let base_ms = jiff::Timestamp::now().as_millisecond() - 12 * HOUR_MS;
         let thread = std::thread::spawn({
-            let (switches, producer, topic) = (switches.clone(), producer.clone(), topic.to_owned());
-            move || run(&switches, &producer, &topic, keyed, base_ms, Dice(seed))
+            let (switches, producer, names) = (switches.clone(), producer.clone(), names.clone());
+            move || run(&switches, &producer, &names, keyed, base_ms, Dice(seed))
         });
-        Self { switches, producer, thread: Some(thread), topic: topic.to_owned(), base_ms }
+        Self { switches, producer, thread: Some(thread), names, base_ms }
     }
 
     /// No new records until further notice.
@@ -86,7 +86,8 @@ impl Feed {
         for partition in 0..self.partitions() {
             let value = format!(r#"{{"ts":{later_ms},"k":"mark{partition}","v":1,"u":1}}"#);
             let end = Instant::now() + DEADLINE;
-            let record = || BaseRecord::<str, str>::to(&self.topic).partition(partition).payload(&value);
+            let (topic, at) = self.names.of(partition);
+            let record = || BaseRecord::<str, str>::to(&topic).partition(at).payload(&value);
             while let Err((error, _)) = self.producer.send(record()) {
                 assert!(Instant::now() < end, "partition {partition} takes no records: {error}");
                 self.producer.poll(TICK);
@@ -110,7 +111,14 @@ impl Drop for Feed {
     }
 }
 
-fn run(switches: &Switches, producer: &BaseProducer, topic: &str, keyed: bool, base_ms: i64, mut dice: Dice) {
+fn run(
+    switches: &Switches,
+    producer: &BaseProducer,
+    names: &Names,
+    keyed: bool,
+    base_ms: i64,
+    mut dice: Dice,
+) {
     let began = Instant::now();
     while !switches.stopped.load(Ordering::Acquire) {
         let elapsed = i64::try_from(began.elapsed().as_millis()).unwrap();
@@ -123,7 +131,8 @@ fn run(switches: &Switches, producer: &BaseProducer, topic: &str, keyed: bool, b
             // Partitions are seldom equally far.
             let now_ms = base_ms + elapsed * SPEED - i64::from(partition) * 400;
             let value = value(&mut dice, k, now_ms);
-            let mut record = BaseRecord::<str, [u8]>::to(topic).partition(partition).payload(&value[..]);
+            let (topic, at) = names.of(partition);
+            let mut record = BaseRecord::<str, [u8]>::to(&topic).partition(at).payload(&value[..]);
             let key = format!("k{k}");
             if keyed {
                 record = record.key(&key);

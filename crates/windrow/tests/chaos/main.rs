@@ -9,6 +9,7 @@ mod broker;
 mod dice;
 mod faults;
 mod feed;
+mod names;
 mod oracle;
 mod orphan;
 #[allow(dead_code, reason = "the other tests use the rest")]
@@ -65,6 +66,11 @@ async fn local_views_are_exact_whatever_dies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn views_in_two_stages_are_exact_whatever_dies_and_grows() {
     rounds("two", Shape::Two).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_over_several_topics_are_exact_whatever_dies_and_appears() {
+    rounds("several", Shape::Several).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,9 @@ use rdkafka::{
 };
 use serde_json::Value;
 
-/// Partition and offset of a source record.
+use crate::names::number;
+
+/// Source, by its number, and offset of a record.
 pub(crate) type Place = (i32, i64);
 /// Group key and window start.
 pub(crate) type Window = (String, i64);
@@ -120,8 +122,8 @@ impl Ledger {
         }
         let kind = message.topic().strip_prefix(app).unwrap_or_default();
         let twice = match kind {
-            "-events" => {
-                let place = (message.partition(), message.offset());
+            kind if kind.starts_with("-events") => {
+                let place = (number(message.topic(), message.partition()), message.offset());
                 self.source.insert(place, message.payload().unwrap_or_default().to_vec());
                 false
             }
@@ -131,7 +133,9 @@ impl Ledger {
             }
             "-copies" => {
                 let row = json(message.payload());
-                let place = (row["p"].as_i64().unwrap_or(-1) as i32, row["o"].as_i64().unwrap_or(-1));
+                let partition = row["p"].as_i64().unwrap_or(-1) as i32;
+                let number = number(row["t"].as_str().unwrap_or_default(), partition);
+                let place = (number, row["o"].as_i64().unwrap_or(-1));
                 !self.copies.insert(place)
             }
             ".counted.late" => self.late(message),
@@ -198,8 +202,9 @@ fn window(row: &Value) -> Window {
 }
 
 fn source(message: &BorrowedMessage<'_>) -> Place {
-    let number = |name| header(message, name).parse::<i64>().unwrap_or(-1);
-    (i32::try_from(number("source_partition")).unwrap_or(-1), number("source_offset"))
+    let integer = |name| header(message, name).parse::<i64>().unwrap_or(-1);
+    let partition = i32::try_from(integer("source_partition")).unwrap_or(-1);
+    (number(&header(message, "source_topic"), partition), integer("source_offset"))
 }
 
 fn header(message: &BorrowedMessage<'_>, name: &str) -> String {

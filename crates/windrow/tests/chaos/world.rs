@@ -21,6 +21,7 @@ use rdkafka::{
 use crate::{
     broker::Broker,
     feed::Feed,
+    names::Names,
     oracle,
     process::Windrow,
     sight::{SENTINEL, Sight},
@@ -40,7 +41,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const PARTITIONS_MAX: i32 = 8;
 /// Lines of each engine's log that a failure shows.
 const LINES_MAX: usize = 40;
-/// Partitions of the source topic at the beginning.
+/// Sources at the beginning.
 pub(crate) const PARTITIONS: i32 = 4;
 
 /// What kind of views a run has.
@@ -50,6 +51,8 @@ pub(crate) enum Shape {
     Local,
     /// Without message keys: views run in two stages, the source may grow, and silence moves time on.
     Two,
+    /// The same over a pattern: each source is a topic, and more of them appear.
+    Several,
 }
 
 const CONFIG: &str = r#"
@@ -61,7 +64,6 @@ commit_interval = "50ms"
 instance_id = "${INSTANCE:-}"
 properties = { "session.timeout.ms" = "${SESSION_MS}", "heartbeat.interval.ms" = "500" }
 [streams.events]
-topic = "${APP}-events"
 time = { column = "ts", unit = "ms" }
 lateness = "2s"
 max_ahead = "1h"
@@ -76,7 +78,7 @@ grace = "1s"
 retain = "1m"
 topic = "${APP}-finals"
 [views.copied]
-sql = "SELECT _partition AS p, _offset AS o FROM events WHERE v >= 0"
+sql = "SELECT _topic AS t, _partition AS p, _offset AS o FROM events WHERE v >= 0"
 topic = "${APP}-copies"
 [listeners.main]
 bind = "127.0.0.1:0"
@@ -87,6 +89,7 @@ pub(crate) struct World {
     pub(crate) feed: Feed,
     pub(crate) engines: Vec<Option<Windrow>>,
     sight: Sight,
+    names: Names,
     name: String,
     shape: Shape,
     app: String,
@@ -109,20 +112,24 @@ impl World {
     ) -> Self {
         let broker = Broker::start();
         let app = &format!("{name}-{}", std::process::id());
-        let (address, topic) = (broker.address(), format!("{app}-events"));
+        let (address, names) =
+            (broker.address(), Names::new(format!("{app}-events"), shape == Shape::Several));
         let config = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         let options = match shape {
-            Shape::Local => "idle = \"never\"\nkeyed_by = [\"k\"]",
-            Shape::Two => "idle = \"2s\"",
+            Shape::Local => "topic = \"${APP}-events\"\nidle = \"never\"\nkeyed_by = [\"k\"]",
+            Shape::Two => "topic = \"${APP}-events\"\nidle = \"2s\"",
+            Shape::Several => "topic_pattern = '^${APP}-events\\.'\npartitions = 4\nidle = \"2s\"",
         };
         std::fs::write(config.path(), CONFIG.replace("SHAPE", options)).unwrap();
-        let new = NewTopic::new(&topic, PARTITIONS, TopicReplication::Fixed(1));
-        let made = admin(&address).create_topics([&new], &AdminOptions::new()).await.unwrap();
-        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        let (topics, partitions) = if shape == Shape::Several { (PARTITIONS, 1) } else { (1, PARTITIONS) };
+        for number in 0..topics {
+            make_topic(&address, &names.of(number).0, partitions).await;
+        }
         let mut world = Self {
-            feed: Feed::start(&address, &topic, PARTITIONS, shape == Shape::Local, seed),
+            feed: Feed::start(&address, names.clone(), PARTITIONS, shape == Shape::Local, seed),
             sight: Sight::start(&address, app),
             broker,
+            names,
             engines: (0..ENGINES).map(|_| None).collect(),
             name: name.to_owned(),
             shape,
@@ -134,15 +141,21 @@ impl World {
             replay,
         };
         (0..ENGINES).for_each(|engine| world.start_engine(engine));
+        (0..PARTITIONS).for_each(|number| world.watch_source(number));
         world.watch_outputs(0..PARTITIONS);
         world
     }
 
     fn watch_outputs(&mut self, partitions: Range<i32>) {
         let app = &self.app;
-        for topic in ["-events", "-finals", "-copies", ".counted", ".counted.late", ".events.bad"] {
+        for topic in ["-finals", "-copies", ".counted", ".counted.late", ".events.bad"] {
             self.sight.watch(&format!("{app}{topic}"), partitions.clone());
         }
+    }
+
+    fn watch_source(&mut self, number: i32) {
+        let (topic, partition) = self.names.of(number);
+        self.sight.watch(&topic, partition..partition + 1);
     }
 
     /// Names a topic of the app.
@@ -183,7 +196,7 @@ impl World {
         config.set("group.id", &self.app).set("group.instance.id", format!("e{engine}-0"));
         config.set("partition.assignment.strategy", "cooperative-sticky").set("enable.auto.commit", "false");
         let thief: BaseConsumer = config.create().unwrap();
-        thief.subscribe(&[&self.topic("-events")]).unwrap();
+        thief.subscribe(&[&self.names.of(0).0]).unwrap();
         let end = Instant::now() + SESSION * 3;
         // It may get no partition, or lose the name again at once; either way the worker has lost it.
         while thief.assignment().unwrap().count() == 0 && Instant::now() < end {
@@ -195,20 +208,24 @@ impl World {
         }
     }
 
-    /// Adds a partition to the source topic and feeds it, unless there are many already.
+    /// Adds a source and feeds it, unless there are many already.
     pub(crate) fn grow(&mut self) {
-        let (topic, have) = (self.topic("-events"), self.feed.partitions());
+        let have = self.feed.partitions();
         if have >= PARTITIONS_MAX {
             return;
         }
-        let more = NewPartitions::new(&topic, usize::try_from(have + 1).unwrap());
-        let admin = admin(&self.broker.address());
-        let options = AdminOptions::new();
-        let made = tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(admin.create_partitions([&more], &options))
+        let ((topic, partition), address) = (self.names.of(have), self.broker.address());
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                if partition == 0 {
+                    return make_topic(&address, &topic, 1).await;
+                }
+                let more = NewPartitions::new(&topic, usize::try_from(have + 1).unwrap());
+                let made = admin(&address).create_partitions([&more], &AdminOptions::new()).await;
+                assert!(made.as_ref().is_ok_and(|all| all.iter().all(Result::is_ok)), "{made:?}");
+            });
         });
-        assert!(made.as_ref().is_ok_and(|all| all.iter().all(Result::is_ok)), "{made:?}");
-        self.sight.watch(&topic, have..have + 1);
+        self.watch_source(have);
         self.feed.spread(have + 1);
     }
 
@@ -248,28 +265,31 @@ impl World {
     }
 
     fn ends(&self) -> Vec<i64> {
-        let (consumer, topic) = (self.consumer(), self.topic("-events"));
+        let consumer = self.consumer();
         let end = Instant::now() + SETTLE_MAX;
-        let ask = |partition| loop {
+        let ask = |(topic, partition): (String, i32)| loop {
             match consumer.fetch_watermarks(&topic, partition, Duration::from_secs(5)) {
                 Ok((_, high)) => return high,
                 Err(error) => assert!(Instant::now() < end, "the broker does not tell its ends: {error}"),
             }
         };
-        (0..self.feed.partitions()).map(ask).collect()
+        self.sources().map(ask).collect()
     }
 
     fn committed(&self) -> Vec<i64> {
-        let (consumer, topic) = (self.consumer(), self.topic("-events"));
         let mut list = TopicPartitionList::new();
-        list.add_partition_range(&topic, 0, self.feed.partitions() - 1);
-        let answer = consumer.committed_offsets(list, Duration::from_secs(5));
+        self.sources().for_each(|(topic, partition)| _ = list.add_partition(&topic, partition));
+        let answer = self.consumer().committed_offsets(list, Duration::from_secs(5));
         let Ok(list) = answer else { return vec![-1] };
         let offset = |e: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match e.offset() {
             Offset::Offset(offset) => offset,
             _ => -1,
         };
         list.elements().into_iter().map(offset).collect()
+    }
+
+    fn sources(&self) -> impl Iterator<Item = (String, i32)> {
+        (0..self.feed.partitions()).map(|number| self.names.of(number))
     }
 
     /// A consumer of the app's group that never joins it.
@@ -292,7 +312,7 @@ impl World {
                 self.fail(&format!("engine {engine} did not drain: {status}"));
             }
         }
-        let outputs = self.sight.watched().into_iter().filter(|(topic, _)| !topic.ends_with("-events"));
+        let outputs = self.sight.watched().into_iter().filter(|(topic, _)| !topic.contains("-events"));
         let outputs: BTreeSet<(String, i32)> = outputs.collect();
         outputs.iter().for_each(|(topic, partition)| self.send_sentinel(topic, *partition));
         self.wait("a sentinel at the end of each output", |ledger| ledger.sentinels == outputs);
@@ -314,7 +334,7 @@ impl World {
     }
 
     fn agree(&mut self, later_ms: i64) {
-        let (end, time_flows) = (Instant::now() + SETTLE_MAX, self.shape == Shape::Two);
+        let (end, time_flows) = (Instant::now() + SETTLE_MAX, self.shape != Shape::Local);
         loop {
             let (broken, differences) = self.sight.look(|ledger| {
                 let wanted = oracle::wanted(ledger, later_ms, time_flows);
@@ -378,6 +398,12 @@ pub(crate) fn client(address: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", address).set("log_level", "0");
     config
+}
+
+async fn make_topic(address: &str, topic: &str, partitions: i32) {
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let made = admin(address).create_topics([&new], &AdminOptions::new()).await.unwrap();
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
 }
 
 fn admin(address: &str) -> AdminClient<DefaultClientContext> {

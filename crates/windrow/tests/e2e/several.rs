@@ -72,7 +72,7 @@ async fn finals_over_two_topics_are_right(kafka: Option<String>) {
         let twice = found.insert(window, row["n"].as_u64().unwrap());
         assert_eq!(twice, None, "a window was final twice: {row}");
     }
-    assert!(wanted.len() > 1000, "{} windows are too few to prove anything", wanted.len());
+    assert!(wanted.len() > 500, "{} windows are too few to prove anything", wanted.len());
     assert_eq!(found, wanted);
     let mut written: BTreeMap<Window, u64> = BTreeMap::new();
     for (_, value) in read_all(&log, &place.topic("some")).await {
