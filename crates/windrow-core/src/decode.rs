@@ -16,7 +16,7 @@ use crate::{
     plan::{SourceColumn, StreamPlan},
     protobuf,
     registry::Frame,
-    scan::{self, Fields, Token},
+    scan::{Fields, Token},
     spec::{Format, KEY_PREFIX, StreamSpec, TimeSpec, TimeUnit},
     value::{ColumnType, Datum},
 };
@@ -24,6 +24,7 @@ use crate::{
 mod bad;
 mod columns;
 mod csv;
+mod fill;
 mod row;
 mod time;
 mod writers;
@@ -31,6 +32,7 @@ mod writers;
 pub use bad::BadReason;
 use columns::Source;
 use csv::CsvReader;
+use fill::Fill;
 pub use row::{write_key, write_members};
 use writers::Writers;
 
@@ -179,69 +181,39 @@ impl Decoder {
             return Err(BadReason::KeyTooLarge);
         }
         let key_tokens = self.key.key_tokens(record.key, arena)?;
-        let fill = |tokens: &[Token<'a>], time| {
-            let time_ms = self.time_ms(time, record, tokens, now_ms, arena)?;
-            let read = Read { decoder: self, tp, record, tokens, key_tokens, arena, time_ms };
-            for (column, mistyped) in self.columns.iter().zip(mistyped) {
-                let datum = read.column(column).unwrap_or_else(|| {
-                    *mistyped += 1;
-                    Datum::Null
-                });
-                if column.required && datum.is_null() && record.value.is_some() {
-                    return Err(BadReason::MissingColumn);
-                }
-                row.push(datum);
-            }
-            Ok(time_ms)
-        };
+        let mut fill =
+            Fill { decoder: self, tp: &tp, record, key_tokens, now_ms, time_ms: 0, arena, row, mistyped };
         let Some(value) = record.value else {
             // Bytes promise nothing, so that there are none breaks no promise.
             let may_lack = self.table || matches!(self.value, Reader::Bytes);
-            return if may_lack { fill(&[], Time::Record) } else { Err(BadReason::NullValue) };
+            return if may_lack { fill.row(&[], Time::Record).map(|()| fill.time_ms) } else { Err(BadReason::NullValue) };
         };
         if value.len() > self.value_max_bytes {
             return Err(BadReason::TooLarge);
         }
-        match &self.value {
+        let filled = match &self.value {
             // A datum may take no bytes: a record of nulls does, and a message of zeros.
-            Reader::Avro(projection) => projection.read(value, arena, |tokens| fill(tokens, self.time))?,
+            Reader::Avro(projection) => projection.read(value, arena, |tokens| fill.row(tokens, self.time))?,
             Reader::Protobuf(projection) => {
-                projection.read(value, arena, |tokens| fill(tokens, self.time))?
+                projection.read(value, arena, |tokens| fill.row(tokens, self.time))?
             }
-            Reader::Bytes => fill(&[], self.time),
+            Reader::Bytes => fill.row(&[], self.time),
             _ if value.is_empty() => Err(BadReason::EmptyValue),
             Reader::AvroRegistry(writers) => writers.read(value, |projection, datum| {
-                projection.read(datum, arena, |tokens| fill(tokens, self.time))
+                projection.read(datum, arena, |tokens| fill.row(tokens, self.time))
             })??,
             Reader::ProtobufRegistry(writers) => writers.read(value, |family, message| {
-                family.read(message, arena, |tokens| fill(tokens, self.time))
+                family.read(message, arena, |tokens| fill.row(tokens, self.time))
             })??,
             Reader::JsonRegistry(fields) => {
-                fields.scan(Frame::split(value)?.1, arena, |tokens| fill(tokens, self.time))?
+                fields.scan(Frame::split(value)?.1, arena, |tokens| fill.row(tokens, self.time))?
             }
-            Reader::Json(fields) => fields.scan(value, arena, |tokens| fill(tokens, self.time))?,
-            Reader::Csv(reader) => reader.read(value, arena, |tokens| fill(tokens, self.time))?,
+            Reader::Json(fields) => fields.scan(value, arena, |tokens| fill.row(tokens, self.time))?,
+            Reader::Csv(reader) => reader.read(value, arena, |tokens| fill.row(tokens, self.time))?,
             Reader::Text if std::str::from_utf8(value).is_err() => Err(BadReason::NotUtf8),
-            Reader::Text => fill(&[], self.time),
-        }
-    }
-
-    fn time_ms(
-        &self,
-        time: Time,
-        record: &Record<'_>,
-        tokens: &[Token<'_>],
-        now_ms: i64,
-        arena: &Bump,
-    ) -> Result<i64, BadReason> {
-        let ms = match time {
-            Time::Record if record.timestamp_ms == NO_TIMESTAMP => return Err(BadReason::MissingTime),
-            Time::Record => time::in_range(record.timestamp_ms).ok_or(BadReason::BadTime)?,
-            Time::Member { slot, unit } => {
-                time::event_time_ms(tokens.get(slot).copied().unwrap_or_default(), unit, arena)?
-            }
+            Reader::Text => fill.row(&[], self.time),
         };
-        if ms > now_ms.saturating_add(self.max_ahead_ms) { Err(BadReason::TooFarAhead) } else { Ok(ms) }
+        filled.map(|()| fill.time_ms)
     }
 }
 
@@ -302,65 +274,6 @@ impl Reader {
                 projection.read(key, arena, kept).map(Some).map_err(|_| BadReason::KeyNotProtobuf)
             }
             _ => Ok(Some(&[])),
-        }
-    }
-}
-
-/// What Kafka writes when a record has no timestamp.
-const NO_TIMESTAMP: i64 = -1;
-
-/// One record while its row is filled.
-struct Read<'r, 'a> {
-    decoder: &'r Decoder,
-    tp: (&'a str, i32),
-    record: &'r Record<'a>,
-    tokens: &'r [Token<'a>],
-    /// `None` when the key is not what its format says.
-    key_tokens: Option<&'a [Token<'a>]>,
-    arena: &'a Bump,
-    time_ms: i64,
-}
-
-impl<'a> Read<'_, 'a> {
-    /// Reads one column; `None` when its value is of another type.
-    #[inline]
-    fn column(&self, column: &Column) -> Option<Datum<'a>> {
-        let (ty, arena) = (column.ty, self.arena);
-        match column.source {
-            Source::Member(slot) => {
-                let token = self.tokens.get(slot).copied().unwrap_or_default();
-                // The event-time column knows its unit, which a timestamp column by itself does not.
-                match self.decoder.time {
-                    Time::Member { slot: time, .. } if time == slot && ty == Some(ColumnType::Timestamp) => {
-                        Some(if self.tokens.is_empty() {
-                            Datum::Null
-                        } else {
-                            Datum::Timestamp(self.time_ms)
-                        })
-                    }
-                    _ => scan::convert(token, ty, arena),
-                }
-            }
-            Source::KeyMember(slot) => {
-                scan::convert(self.key_tokens?.get(slot).copied().unwrap_or_default(), ty, arena)
-            }
-            Source::Topic => Some(Datum::Text(self.tp.0)),
-            Source::Partition => Some(Datum::Int(i64::from(self.tp.1))),
-            Source::Offset => Some(Datum::Int(self.record.offset)),
-            Source::Timestamp if self.record.timestamp_ms == NO_TIMESTAMP => Some(Datum::Null),
-            Source::Timestamp => Some(Datum::Timestamp(self.record.timestamp_ms)),
-            Source::Key => match self.record.key {
-                Some(key) => columns::key(key, &self.decoder.key_format, ty, arena),
-                None => Some(Datum::Null),
-            },
-            Source::Value => match self.record.value {
-                Some(value) => columns::value(value, &self.decoder.format, ty),
-                None => Some(Datum::Null),
-            },
-            Source::Headers => match columns::headers(self.record, arena) {
-                (object, true) => Some(Datum::Json(object)),
-                (_, false) => None,
-            },
         }
     }
 }

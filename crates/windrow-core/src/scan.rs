@@ -26,7 +26,7 @@ mod fields;
 mod plain;
 mod token;
 
-pub(crate) use convert::{convert, rfc3339_ms};
+pub(crate) use convert::{convert, convert_common, rfc3339_ms};
 pub(crate) use fields::Fields;
 pub(crate) use token::{Token, text};
 

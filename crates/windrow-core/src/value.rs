@@ -59,6 +59,7 @@ impl ColumnType {
 
 /// One borrowed value. Text and bytes point into the record or into the batch's arena.
 #[derive(Debug, Clone, Copy)]
+#[repr(u64)]
 pub enum Datum<'a> {
     /// Missing.
     Null,
