@@ -18,6 +18,7 @@ use crate::{
     registry::Frame,
     scan::{Fields, Token},
     spec::{Format, KEY_PREFIX, StreamSpec, TimeSpec, TimeUnit},
+    utf8,
     value::{ColumnType, Datum},
 };
 
@@ -186,14 +187,20 @@ impl Decoder {
         let Some(value) = record.value else {
             // Bytes promise nothing, so that there are none breaks no promise.
             let may_lack = self.table || matches!(self.value, Reader::Bytes);
-            return if may_lack { fill.row(&[], Time::Record).map(|()| fill.time_ms) } else { Err(BadReason::NullValue) };
+            return if may_lack {
+                fill.row(&[], Time::Record).map(|()| fill.time_ms)
+            } else {
+                Err(BadReason::NullValue)
+            };
         };
         if value.len() > self.value_max_bytes {
             return Err(BadReason::TooLarge);
         }
         let filled = match &self.value {
             // A datum may take no bytes: a record of nulls does, and a message of zeros.
-            Reader::Avro(projection) => projection.read(value, arena, |tokens| fill.row(tokens, self.time))?,
+            Reader::Avro(projection) => {
+                projection.read(value, arena, |tokens| fill.row(tokens, self.time))?
+            }
             Reader::Protobuf(projection) => {
                 projection.read(value, arena, |tokens| fill.row(tokens, self.time))?
             }
@@ -210,7 +217,7 @@ impl Decoder {
             }
             Reader::Json(fields) => fields.scan(value, arena, |tokens| fill.row(tokens, self.time))?,
             Reader::Csv(reader) => reader.read(value, arena, |tokens| fill.row(tokens, self.time))?,
-            Reader::Text if std::str::from_utf8(value).is_err() => Err(BadReason::NotUtf8),
+            Reader::Text if utf8::text(value).is_err() => Err(BadReason::NotUtf8),
             Reader::Text => fill.row(&[], self.time),
         };
         filled.map(|()| fill.time_ms)

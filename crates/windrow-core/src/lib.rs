@@ -28,6 +28,7 @@ pub mod sql;
 pub mod state;
 pub mod suggest;
 pub mod topics;
+mod utf8;
 pub mod value;
 pub mod watermark;
 pub mod window;

@@ -9,7 +9,8 @@
 //! | file | part |
 //! |---|---|
 //! | `cursor` | the grammar |
-//! | `plain` | the inside of strings, many bytes at once |
+//! | `digits` | runs of digits, eight bytes at once |
+//! | `specials` | where strings end, 64 bytes at once |
 //! | `token` | a value's span, and its datum |
 //! | `fields` | the wanted names |
 //! | `convert` | declared types |
@@ -18,15 +19,20 @@ use std::sync::Arc;
 
 use bumpalo::Bump;
 
-use crate::value::{ColumnType, Datum};
+use crate::{
+    utf8,
+    value::{ColumnType, Datum},
+};
 
 mod convert;
 mod cursor;
+mod digits;
 mod fields;
-mod plain;
+mod specials;
 mod token;
 
 pub(crate) use convert::{convert, convert_common, rfc3339_ms};
+pub(crate) use digits::integer;
 pub(crate) use fields::Fields;
 pub(crate) use token::{Token, text};
 
@@ -77,15 +83,19 @@ impl RowFields {
     ) -> Result<(), ScanError> {
         row.clear();
         self.fields.scan(object, arena, |tokens| {
-            let datum = |(token, ty): (&Token<'a>, _)| convert(*token, ty, arena).unwrap_or(Datum::Null);
-            row.extend(tokens.iter().zip(self.types.iter().copied()).map(datum));
+            for (token, ty) in tokens.iter().zip(&self.types) {
+                match convert_common(token, *ty) {
+                    Some(datum) => row.push(datum),
+                    None => row.push(convert(*token, *ty, arena).unwrap_or(Datum::Null)),
+                }
+            }
         })
     }
 }
 
 /// Proves one JSON document of any kind valid and returns its token.
 pub(crate) fn document(bytes: &[u8]) -> Result<Token<'_>, ScanError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| ScanError::NotUtf8)?;
+    let text = utf8::text(bytes).map_err(|_| ScanError::NotUtf8)?;
     let mut cursor = cursor::Cursor::new(text);
     cursor.space();
     let span = cursor.value(0)?;

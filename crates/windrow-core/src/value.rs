@@ -58,6 +58,9 @@ impl ColumnType {
 }
 
 /// One borrowed value. Text and bytes point into the record or into the batch's arena.
+///
+/// The tag is as wide as what stands beside it, so that copies move words: a smaller one is written and read in pieces that do not
+/// match, for which the processor waits.
 #[derive(Debug, Clone, Copy)]
 #[repr(u64)]
 pub enum Datum<'a> {

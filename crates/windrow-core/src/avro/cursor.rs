@@ -5,6 +5,7 @@
 //! **Not here:** which atom comes next (`project`, `json`).
 
 use super::Fault;
+use crate::utf8;
 
 /// Items and fields that a value may have beyond one a byte: `null`s and empty records take none.
 const FREE_ITEMS: usize = 4_096;
@@ -132,7 +133,7 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(super) fn text(&mut self) -> Result<&'a str, Fault> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| Fault::NotUtf8)
+        utf8::text(self.bytes()?).map_err(|_| Fault::NotUtf8)
     }
 
     /// Walks over a text, checking it.
@@ -140,7 +141,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn skip_text(&mut self) -> Result<(), Fault> {
         let bytes = self.bytes()?;
         // Most texts are; and it is quicker to tell.
-        if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() { Ok(()) } else { Err(Fault::NotUtf8) }
+        utf8::text(bytes).map(|_| ()).map_err(|_| Fault::NotUtf8)
     }
 
     /// Reads the blocks of an array or a map, one item after the other.

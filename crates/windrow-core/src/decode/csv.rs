@@ -13,6 +13,7 @@ use super::BadReason;
 use crate::{
     csv::{Field, fields},
     scan::{self, Token},
+    utf8,
     value::{ColumnType, Datum, write_text},
 };
 
@@ -36,7 +37,7 @@ impl CsvReader {
         arena: &'a Bump,
         read: impl FnOnce(&[Token<'a>]) -> T,
     ) -> Result<T, BadReason> {
-        let text = std::str::from_utf8(value).map_err(|_| BadReason::NotUtf8)?;
+        let text = utf8::text(value).map_err(|_| BadReason::NotUtf8)?;
         let mut few = [Token::Missing; 8];
         let tokens = match few.get_mut(..self.slots) {
             Some(few) => few,

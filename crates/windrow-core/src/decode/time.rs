@@ -7,7 +7,7 @@
 
 use super::{BadReason, TS_MS_MAX, TS_MS_MIN};
 use crate::{
-    scan::{Token, rfc3339_ms, text},
+    scan::{Token, integer, rfc3339_ms, text},
     spec::TimeUnit,
     value::Datum,
 };
@@ -69,9 +69,10 @@ pub(super) fn in_range(ms: i64) -> Option<i64> {
 
 /// Multiplies a JSON number by 10^`power` and rounds down; `None` past 64 bits.
 fn scaled(digits: &str, power: i32) -> Option<i64> {
-    let (whole, shift) = match digits.parse::<i64>() {
-        Ok(whole) => (i128::from(whole), power),
-        Err(_) => {
+    let (whole, shift) = match integer(digits) {
+        Some(whole) if power == 0 => return Some(whole),
+        Some(whole) => (i128::from(whole), power),
+        None => {
             let (mantissa, exponent) = decimal(digits)?;
             (mantissa, exponent.checked_add(power)?)
         }

@@ -12,6 +12,7 @@ use super::{
     schema::Field,
     wire::{Cursor, Wire},
 };
+use crate::utf8;
 
 impl Schema {
     /// Walks over one message; `depth` is that of what holds it.
@@ -84,5 +85,5 @@ fn check_packed(ty: Type, bytes: &[u8]) -> Result<(), Fault> {
 
 #[inline]
 pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
-    std::str::from_utf8(bytes).map_err(|_| Fault::NotUtf8)
+    utf8::text(bytes).map_err(|_| Fault::NotUtf8)
 }

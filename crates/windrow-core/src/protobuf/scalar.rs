@@ -10,7 +10,7 @@ use super::{
     Schema, Type,
     wire::{Cursor, Wire},
 };
-use crate::value::Datum;
+use crate::{utf8, value::Datum};
 
 impl Schema {
     /// Reads a scalar; `None` when the bytes are of another kind, or the type is a message.
@@ -31,7 +31,7 @@ impl Schema {
             (Type::Sfixed32, Wire::Four(bits)) => Datum::Int(i64::from(bits.cast_signed())),
             (Type::Sfixed64, Wire::Eight(bits)) => Datum::Int(bits.cast_signed()),
             (Type::Bool, Wire::Varint(bits)) => Datum::Bool(bits != 0),
-            (Type::Text, Wire::Bytes(bytes)) => Datum::Text(std::str::from_utf8(bytes).ok()?),
+            (Type::Text, Wire::Bytes(bytes)) => Datum::Text(utf8::text(bytes).ok()?),
             (Type::Bytes, Wire::Bytes(bytes)) => Datum::Bytes(bytes),
             (Type::Enum(index), Wire::Varint(bits)) => {
                 let number = bits as i32;

@@ -6,7 +6,10 @@
 
 use bumpalo::Bump;
 
-use super::token::{Token, text};
+use super::{
+    digits::integer as integer_of,
+    token::{Token, text},
+};
 use crate::value::{ColumnType, Datum};
 
 /// Reads a token as the given type; `None` when it is of another one.
@@ -52,57 +55,18 @@ pub(crate) fn convert<'a>(token: Token<'a>, ty: Option<ColumnType>, arena: &'a B
     }
 }
 
-/// The most common answers of [`convert`], small enough for the caller's loop; `None`: ask that one.
+/// The most common answers of [`convert`], small enough for a caller's loop; `None`: ask that one.
 #[inline(always)]
 pub(crate) fn convert_common<'a>(token: &Token<'a>, ty: Option<ColumnType>) -> Option<Datum<'a>> {
-    match (ty?, token) {
-        (ColumnType::Text, Token::Text { raw, escaped: false }) => Some(Datum::Text(&raw[1..raw.len() - 1])),
-        (ColumnType::Text, Token::Of(Datum::Text(text))) => Some(Datum::Text(text)),
-        (ColumnType::Bigint, Token::Number(digits)) => short_integer(digits).map(Datum::Int),
-        (ColumnType::Bigint, Token::Of(Datum::Int(int))) => Some(Datum::Int(*int)),
-        (ColumnType::Double, Token::Of(Datum::Float(float))) => Some(Datum::Float(*float)),
+    use ColumnType::{Bigint, Decimal, Double, Number, Text};
+    match (ty, token) {
+        (None | Some(Text), Token::Text { raw, escaped: false }) => Some(Datum::Text(&raw[1..raw.len() - 1])),
+        (None | Some(Bigint | Number | Decimal), Token::Number(digits)) => integer_of(digits).map(Datum::Int),
+        (Some(Text), Token::Of(Datum::Text(text))) => Some(Datum::Text(text)),
+        (Some(Bigint), Token::Of(Datum::Int(int))) => Some(Datum::Int(*int)),
+        (Some(Double), Token::Of(Datum::Float(float))) => Some(Datum::Float(*float)),
         _ => None,
     }
-}
-
-/// Reads an integer of at most 18 digits, which 64 bits always hold.
-fn short_integer(number: &str) -> Option<i64> {
-    const DIGITS_MAX: usize = 18;
-    let (digits, sign) = match number.as_bytes() {
-        [b'-', digits @ ..] => (digits, -1),
-        digits => (digits, 1),
-    };
-    if digits.len() > DIGITS_MAX {
-        return None;
-    }
-    let (mut value, mut rest) = (0, digits);
-    while let Some((eight, behind)) = rest.split_first_chunk() {
-        value = value * 100_000_000 + eight_digits(*eight)?;
-        rest = behind;
-    }
-    for byte in rest {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value * 10 + i64::from(digit);
-    }
-    Some(sign * value)
-}
-
-/// Reads eight digits at once: neighbours become pairs, pairs fours, fours the whole.
-#[inline(always)]
-fn eight_digits(bytes: [u8; 8]) -> Option<i64> {
-    const ONES: u64 = u64::MAX / 255;
-    let word = u64::from_le_bytes(bytes);
-    // Above '9' adding six carries into the upper half of its byte.
-    if (word & (ONES * 0xF0)) | ((word.wrapping_add(ONES * 6) & (ONES * 0xF0)) >> 4) != ONES * 0x33 {
-        return None;
-    }
-    let digits = word & (ONES * 0x0F);
-    let pairs = (digits.wrapping_mul(10 + (1 << 8)) >> 8) & 0x00FF_00FF_00FF_00FF;
-    let fours = (pairs.wrapping_mul(100 + (1 << 16)) >> 16) & 0x0000_FFFF_0000_FFFF;
-    Some((fours.wrapping_mul(10_000 + (1 << 32)) >> 32).cast_signed())
 }
 
 /// The same rules for a value that is no token of JSON.

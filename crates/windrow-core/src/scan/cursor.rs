@@ -10,13 +10,14 @@
 //!
 //! Source: RFC 8259.
 
-use super::{DEPTH_MAX, ScanError, plain::plain_until, token::Token};
+use super::{DEPTH_MAX, ScanError, digits::digits_until, specials::Specials, token::Token};
 
 /// A position in a document. `peek` is 0 at the end, which no valid document holds outside of a string.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor<'a> {
     text: &'a str,
     pos: usize,
+    specials: Specials,
 }
 
 /// What a value is.
@@ -42,8 +43,9 @@ pub(super) struct Span {
 }
 
 impl<'a> Cursor<'a> {
+    #[inline(always)]
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, pos: 0 }
+        Self { text, pos: 0, specials: Specials::new(text.as_bytes()) }
     }
 
     /// Skips white space and returns the byte after it, 0 at the end.
@@ -86,10 +88,15 @@ impl<'a> Cursor<'a> {
         Ok(name)
     }
 
+    #[inline(always)]
+    pub(super) fn raw(&self, span: Span) -> &'a str {
+        &self.text[span.start..span.end]
+    }
+
     /// Cuts a span out of the document.
     #[inline(always)]
     pub(super) fn token(&self, span: Span) -> Token<'a> {
-        let raw = &self.text[span.start..span.end];
+        let raw = self.raw(span);
         match span.kind {
             Kind::Plain => Token::Text { raw, escaped: false },
             Kind::Escaped => Token::Text { raw, escaped: true },
@@ -105,17 +112,23 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub(super) fn value(&mut self, outer: usize) -> Result<Span, ScanError> {
         let start = self.pos;
-        let kind = match self.peek() {
-            b'"' => self.string()?,
-            b'-' | b'0'..=b'9' => self.number()?,
-            b'{' | b'[' => {
-                self.pos = nested(self.text, self.pos, outer)?;
-                Kind::Nested
+        let first = self.peek();
+        // The most common ones first: a table of jumps is guessed worse.
+        let kind = if first == b'"' {
+            self.string()?
+        } else if first.is_ascii_digit() || first == b'-' {
+            self.number()?
+        } else {
+            match first {
+                b'{' | b'[' => {
+                    *self = nested(*self, outer)?;
+                    Kind::Nested
+                }
+                b't' => self.literal("true", Kind::True)?,
+                b'f' => self.literal("false", Kind::False)?,
+                b'n' => self.literal("null", Kind::Null)?,
+                _ => return Err(ScanError::NotJson),
             }
-            b't' => self.literal("true", Kind::True)?,
-            b'f' => self.literal("false", Kind::False)?,
-            b'n' => self.literal("null", Kind::Null)?,
-            _ => return Err(ScanError::NotJson),
         };
         Ok(Span { kind, start, end: self.pos })
     }
@@ -136,21 +149,24 @@ impl<'a> Cursor<'a> {
     /// Passes a string from its opening quote.
     #[inline(always)]
     fn string(&mut self) -> Result<Kind, ScanError> {
-        let bytes = self.text.as_bytes();
-        let mut kind = Kind::Plain;
-        let mut pos = self.pos + 1;
+        // The opening quote, or a special before it.
+        self.specials.skip(self.text.as_bytes());
+        let end = self.special_after(self.pos);
+        if self.text.as_bytes().get(end) == Some(&b'"') {
+            self.pos = end + 1;
+            return Ok(Kind::Plain);
+        }
+        *self = escaped(*self, end)?;
+        Ok(Kind::Escaped)
+    }
+
+    /// Returns the position of the first special after `pos`, or the end.
+    #[inline(always)]
+    fn special_after(&mut self, pos: usize) -> usize {
         loop {
-            pos = plain_until(bytes, pos);
-            match bytes.get(pos) {
-                Some(b'"') => {
-                    self.pos = pos + 1;
-                    return Ok(kind);
-                }
-                Some(b'\\') => {
-                    pos += escape_len(&bytes[pos..]).ok_or(ScanError::NotJson)?;
-                    kind = Kind::Escaped;
-                }
-                _ => return Err(ScanError::NotJson),
+            let at = self.specials.next(self.text.as_bytes());
+            if at > pos {
+                return at;
             }
         }
     }
@@ -189,17 +205,14 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn digits(&mut self) -> Result<usize, ScanError> {
         let start = self.pos;
-        while self.peek().is_ascii_digit() {
-            self.pos += 1;
-        }
+        self.pos = digits_until(self.text.as_bytes(), start);
         if self.pos == start { Err(ScanError::NotJson) } else { Ok(self.pos - start) }
     }
 }
 
 /// Passes an array or object without recursion: one bit a level tells which of the two it is.
 #[inline(never)]
-fn nested(text: &str, pos: usize, outer: usize) -> Result<usize, ScanError> {
-    let mut cursor = Cursor { text, pos };
+fn nested(mut cursor: Cursor<'_>, outer: usize) -> Result<Cursor<'_>, ScanError> {
     const { assert!(DEPTH_MAX < u128::BITS as usize) };
     let mut objects = 0_u128;
     let mut depth = outer;
@@ -240,13 +253,25 @@ fn nested(text: &str, pos: usize, outer: usize) -> Result<usize, ScanError> {
                     depth -= 1;
                     objects >>= 1;
                     if depth == outer {
-                        return Ok(cursor.pos);
+                        return Ok(cursor);
                     }
                 }
                 _ => return Err(ScanError::NotJson),
             }
         }
     }
+}
+
+/// Passes the rest of a string from its first escape, which is at `at`.
+#[inline(never)]
+fn escaped(mut cursor: Cursor<'_>, mut at: usize) -> Result<Cursor<'_>, ScanError> {
+    let bytes = cursor.text.as_bytes();
+    while bytes.get(at) == Some(&b'\\') {
+        let len = escape_len(&bytes[at..]).ok_or(ScanError::NotJson)?;
+        at = cursor.special_after(at + len - 1);
+    }
+    cursor.pos = at + 1;
+    if bytes.get(at) == Some(&b'"') { Ok(cursor) } else { Err(ScanError::NotJson) }
 }
 
 /// Returns the length of the escape at the start of `bytes`, a surrogate pair being one, or `None` if it is wrong.

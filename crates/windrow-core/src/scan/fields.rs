@@ -12,6 +12,7 @@ use super::{
     cursor::{Cursor, Kind, Span},
     token::{Token, text},
 };
+use crate::utf8;
 
 /// Names that a scan looks for.
 #[derive(Debug, Clone)]
@@ -71,7 +72,7 @@ impl Fields {
         arena: &'a Bump,
         read: impl FnOnce(&[Token<'a>]) -> T,
     ) -> Result<T, ScanError> {
-        let text = std::str::from_utf8(document).map_err(|_| ScanError::NotUtf8)?;
+        let text = utf8::text(document).map_err(|_| ScanError::NotUtf8)?;
         // Most plans want a handful: those need no arena.
         let mut few = [Token::Missing; 8];
         let tokens = match few.get_mut(..self.names.len()) {
@@ -112,11 +113,13 @@ impl Fields {
 
     #[inline]
     fn slot<'a>(&self, cursor: &Cursor<'a>, name: Span, arena: &'a Bump) -> Option<usize> {
-        if name.kind == Kind::Plain && self.lengths & length_bit(name.end - name.start - 2) == 0 {
+        let is_plain = name.kind == Kind::Plain;
+        if is_plain && self.lengths & length_bit(name.end - name.start - 2) == 0 {
             return None;
         }
-        let Token::Text { raw, escaped } = cursor.token(name) else { return None };
-        let name = text(raw, escaped, arena).as_bytes();
+        let raw = cursor.raw(name);
+        let name =
+            if is_plain { &raw.as_bytes()[1..raw.len() - 1] } else { text(raw, true, arena).as_bytes() };
         self.names.iter().position(|wanted| **wanted == *name)
     }
 }

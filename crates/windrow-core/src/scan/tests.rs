@@ -176,6 +176,60 @@ fn every_prefix_of_a_document_is_refused() {
 }
 
 #[test]
+fn strings_that_cross_blocks_get_serde_jsons_verdict_and_values() {
+    let strings = [
+        r#"\""#,
+        r#"\\"#,
+        r#"\\\""#,
+        r#"\u00e9"#,
+        r#"\ud83d\ude00"#,
+        r#"\ud83d\u0041"#,
+        r#"\ud83d"#,
+        r#"\u00"#,
+        r#"\x"#,
+        "é😀",
+        "\n",
+        "\u{1f}",
+        "\\\n",
+    ];
+    for (special, pad) in strings.iter().flat_map(|special| (0..140).map(move |pad| (special, pad))) {
+        let x = "x".repeat(pad);
+        for text in [
+            format!(
+                r#"{{"a":"{x}{special}","b":[{{"c{special}":"{special}"}}],"user":{{"id":"{special}"}}}}"#
+            ),
+            format!(
+                "{{\n{}\"a\"\r\n:\t\"{special}{x}\"\n,\n\n\"b\": [\n\"{special}\", 1.5\n]\n}}",
+                " ".repeat(pad)
+            ),
+            format!(r#"{{"a":"{x}{special}"#),
+        ] {
+            agrees(text.as_bytes()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn numbers_of_every_length_get_serde_jsons_verdict_and_values() {
+    let (nines, zeros) = ("9".repeat(40), "0".repeat(40));
+    for len in 0..=40 {
+        for digits in [&nines[..len], &zeros[..len]] {
+            for number in [
+                digits.to_owned(),
+                format!("-{digits}"),
+                format!("1.{digits}"),
+                format!("{digits}.5e-{len}"),
+                format!("1e{digits}"),
+                format!("{digits}x"),
+            ] {
+                agrees(format!(r#"{{"a":{number},"b":[{number}]}}"#).as_bytes()).unwrap();
+                agrees(format!(r#"{{"a":{number}}}"#).as_bytes()).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
 fn depth_ends_where_serde_jsons_does() {
     for depth in [1, 126, 127, 128, 129, 10_000] {
         for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {

@@ -7,7 +7,7 @@
 
 use bumpalo::{Bump, collections::String};
 
-use super::cursor::hex4;
+use super::{cursor::hex4, digits::integer};
 use crate::value::Datum;
 
 /// One value of a document, not yet read.
@@ -76,7 +76,7 @@ pub(crate) fn text<'a>(raw: &'a str, escaped: bool, arena: &'a Bump) -> &'a str 
 }
 
 fn number<'a>(digits: &'a str, arena: &'a Bump) -> Datum<'a> {
-    if let Ok(int) = digits.parse() {
+    if let Some(int) = integer(digits) {
         return Datum::Int(int);
     }
     if let Ok(wide) = digits.parse::<i128>() {
