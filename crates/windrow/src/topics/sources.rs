@@ -155,3 +155,6 @@ impl Sources {
         self.topics.iter().any(|(name, source)| source.epoch.is_some() && !is_there(name))
     }
 }
+
+#[cfg(test)]
+mod tests;
