@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Socket, Table, get_until},
+    client::{Socket, Table, get_until, publish},
     place::Place,
     process::{Windrow, given},
     topic::read_all,
@@ -196,4 +196,30 @@ async fn topics_that_come_grow_and_go_are_counted_once_by_two_processes_on_kafka
     total.until("the same and one more", are(&[("dry", 4, 14), ("wet", 5, 1131)])).await;
     drop(total);
     place.end(third);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_are_published_to_are_counted_once_through_a_kill_on_the_embedded_log() {
+    let place = Place::new("several-published", None);
+    let [a, b] = ["plant.a", "plant.b"].map(|name| format!("readings?topic={}", place.topic(name)));
+    let mut process = place.serve(PATTERN, &[]);
+    place.until_ready().await;
+    let mut total = Socket::subscribe(place.port, "total").await;
+    total.until("nothing yet", are(&[])).await;
+    // The first makes its topic, which is found while the process runs.
+    publish(place.port, &a, reading("wet", 1, 0).to_string()).await;
+    total.until("the first topic", are(&[("wet", 1, 1)])).await;
+    publish(place.port, &b, reading("wet", 10, 0).to_string()).await;
+    publish(place.port, &a, reading("dry", 2, 0).to_string()).await;
+    total.until("both topics", are(&[("dry", 1, 2), ("wet", 2, 11)])).await;
+    process.kill();
+    drop(total);
+
+    let again = place.serve(PATTERN, &[]);
+    place.until_ready().await;
+    publish(place.port, &b, reading("dry", 20, 0).to_string()).await;
+    let mut total = Socket::subscribe(place.port, "total").await;
+    total.until("each once after the kill", are(&[("dry", 2, 22), ("wet", 2, 11)])).await;
+    drop(total);
+    place.end(again);
 }

@@ -4,8 +4,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{Read, Write},
-    net::TcpStream,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,7 +21,7 @@ use windrow::{
 use windrow_core::batch::murmur2;
 
 use crate::{
-    client::get_until,
+    client::{get_until, publish},
     process::{DEADLINE, Windrow, free_port, given},
 };
 
@@ -169,22 +167,6 @@ fn click(video: &str, after_ms: i64) -> String {
     format!("{{\"video\":\"{video}\",\"ts\":{}}}", BASE_MS + after_ms)
 }
 
-/// Publishes one click over HTTP.
-async fn publish(port: u16, video: String, after_ms: i64) {
-    let send = move || {
-        let body = click(&video, after_ms);
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let head =
-            format!("POST /api/streams/clicks HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close");
-        write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.contains("\"accepted\":1"), "{answer}");
-    };
-    tokio::task::spawn_blocking(send).await.unwrap();
-}
-
 async fn the_last_window_closes(kafka: Option<String>) {
     let place = Place::new("silence-last", kafka, 1).await;
     place.produce(&[(0, 0), (0, 1_000), (0, 2_500)]).await;
@@ -242,7 +224,7 @@ async fn one_goes_on(name: &str, kafka: Option<String>, engines: usize) {
     let quiet = [(place.video(1), 0, 1, true), (place.video(3), 0, 1, true)];
     let follow = async {
         for after_ms in (2_100..).step_by(10) {
-            publish(place.port, place.video(0), after_ms).await;
+            publish(place.port, "clicks", click(&place.video(0), after_ms)).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
@@ -300,7 +282,7 @@ async fn never_waits_for_the_next_record() {
     place.until_quiet(0, LONG_QUIET_MS).await;
     place.until_quiet(1, LONG_QUIET_MS).await;
     place.until_rows(&[(0, 0, 1, false), (1, 0, 1, false)]).await;
-    publish(place.port, place.video(0), 2_000).await;
+    publish(place.port, "clicks", click(&place.video(0), 2_000)).await;
     place.until_rows(&[(0, 0, 1, true), (0, 2_000, 1, false), (1, 0, 1, false)]).await;
     drop(process);
     let watermarks = place.log().await.topic(&format!("{}.watermarks", place.app)).await.unwrap();
