@@ -125,11 +125,11 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(read.err(), shown.err(), "{wanted:?}");
         }
     }
-    if shown.is_ok() {
-        if let Some(first) = whole.first_mut() {
-            *first = b'{';
-            whole.push(b'}');
-            serde_json::from_slice::<serde_json::Value>(&whole).expect("rows are JSON");
-        }
+    if shown.is_ok()
+        && let Some(first) = whole.first_mut()
+    {
+        *first = b'{';
+        whole.push(b'}');
+        serde_json::from_slice::<serde_json::Value>(&whole).expect("rows are JSON");
     }
 });

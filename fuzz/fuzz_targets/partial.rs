@@ -8,6 +8,7 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use windrow_core::{
     engine::{Task, TaskOptions},
+    ledger::SourceSet,
     out::Target,
     plan::Stage,
 };
@@ -50,5 +51,5 @@ fuzz_target!(|input: &[u8]| {
 /// A task that merges the partials of three partitions.
 fn merge() -> Task {
     let plan = common::PLAN.clone();
-    Task::merge(plan, 0, 3, "p".into(), 0, TaskOptions::default()).expect("a plan of our own")
+    Task::merge(plan, 0, SourceSet::Partitions(3), "p".into(), 0, TaskOptions::default()).expect("a plan of our own")
 }

@@ -63,7 +63,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "deny", about: "licences, bans, sources", needs: &[], deadline: MINUTE, run: deny },
     Suite {
         name: "clippy",
-        about: "clippy on all targets, warnings are errors",
+        about: "clippy on all targets and those of fuzzing, warnings are errors",
         needs: &["cc", "make", "perl"],
         deadline: MINUTE.saturating_mul(12),
         run: clippy,
@@ -186,7 +186,12 @@ fn deny(bench: &Bench, deadline: Duration) -> Result<Count> {
 
 fn clippy(bench: &Bench, deadline: Duration) -> Result<Count> {
     let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
-    suite::check(&mut bench.cargo(&arguments), deadline)
+    suite::check(&mut bench.cargo(&arguments), deadline)?;
+    let arguments = ["clippy", "--manifest-path", "fuzz/Cargo.toml", "--locked", "--", "-D", "warnings"];
+    let mut fuzz = bench.cargo(&arguments);
+    // Nothing is linked, so that the library, which is C++, need not be built.
+    fuzz.env("CUSTOM_LIBFUZZER_PATH", "nowhere/libfuzzer.a").env("CARGO_TARGET_DIR", target(&bench.root));
+    suite::check(&mut fuzz, deadline)
 }
 
 fn doc(bench: &Bench, deadline: Duration) -> Result<Count> {
