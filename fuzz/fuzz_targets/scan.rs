@@ -11,7 +11,13 @@ use windrow_core::{
 
 const NAMES: [&str; 4] = ["a", "b", "", "a.b"];
 
+/// A member of this name is not a member to serde_json, which hands raw values around by it.
+const MAGIC: &[u8] = b"$serde_json::private";
+
 fuzz_target!(|bytes: &[u8]| {
+    if bytes.windows(MAGIC.len()).any(|window| window == MAGIC) {
+        return;
+    }
     let theirs = serde_json::from_slice::<Value>(bytes);
     let fields = RowFields::new(&NAMES.map(|name| (name.into(), None)));
     let (arena, mut row) = (Bump::new(), Vec::new());
