@@ -87,11 +87,11 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
         };
         tokio::select! {
             ended = working => ended,
-            () = telling => Ok(()),
+            () = telling => Ok(End::Asked),
         }
     };
     if let Some(console) = &mut console {
-        console.last().await;
+        console.last(matches!(ended, Ok(End::Reached))).await;
     }
     stop.hurry();
     tracing::info!("draining");
@@ -109,37 +109,45 @@ fn figures(pipeline: &Pipeline, planned: &Planned) -> Option<Console> {
     Console::new(&planned.config, views.collect(), pipeline.stats().clone(), pipeline.hub().cloned())
 }
 
+/// Why the process ends.
+enum End {
+    /// Somebody asked for it.
+    Asked,
+    /// All input was read, and every window closed.
+    Reached,
+}
+
 /// Waits for what ends the process: a failure, a signal, or with `until_end` the end of all bounded inputs.
 async fn work(
     pipeline: &mut Pipeline,
     mut input: Option<Input>,
     until_end: bool,
     asked: impl Future<Output = ()>,
-) -> Result<(), Failure> {
+) -> Result<End, Failure> {
     tokio::pin!(asked);
     if let Some(input) = &mut input {
         tokio::select! {
             ended = input.ended() => ended?,
-            failed = pipeline.failed() => return told(failed),
-            () = &mut asked => return Ok(()),
+            failed = pipeline.failed() => return told(failed, End::Asked),
+            () = &mut asked => return Ok(End::Asked),
         }
         pipeline.input_complete();
     }
     if until_end {
         tokio::select! {
-            ended = pipeline.ended() => told(ended),
-            () = &mut asked => Ok(()),
+            ended = pipeline.ended() => told(ended, End::Reached),
+            () = &mut asked => Ok(End::Asked),
         }
     } else {
         tokio::select! {
-            failed = pipeline.failed() => told(failed),
-            () = &mut asked => Ok(()),
+            failed = pipeline.failed() => told(failed, End::Asked),
+            () = &mut asked => Ok(End::Asked),
         }
     }
 }
 
-fn told(result: Result<(), LogError>) -> Result<(), Failure> {
-    result.map_err(Failure::failed)
+fn told(result: Result<(), LogError>, end: End) -> Result<End, Failure> {
+    result.map(|()| end).map_err(Failure::failed)
 }
 
 /// Makes the inputs bounded that `--until-end` is about.

@@ -125,6 +125,11 @@ async fn ten_users_in_each_second_are_ten_on_average(kafka: Option<String>) {
     assert_eq!(example.read("seconds").await, seconds);
     let minutes = [340, 400, 460, 520].map(|ts| minute(1_468_244_000 + ts, USERS, USERS));
     assert_eq!(example.read("minutes").await, minutes, "minutes are those of the clock");
+    for (view, last) in [("seconds", &seconds[180]), ("minutes", &minutes[3])] {
+        let line = said.lines().rfind(|line| line.starts_with(&format!("  {view} "))).unwrap_or_default();
+        let row = last.trim_end_matches('}');
+        assert!(line.contains(row), "the last line is of the last window {row}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

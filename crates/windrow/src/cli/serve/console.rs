@@ -25,6 +25,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Longest wait for the newest row of a view.
 const ROW_WAIT: Duration = Duration::from_secs(1);
+/// Time between two looks for it.
+const ROW_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is told, and what was told last.
 pub(super) struct Console {
@@ -72,9 +74,24 @@ impl Console {
         }
     }
 
-    /// Tells what came since the last line, however little.
-    pub(super) async fn last(&mut self) {
+    /// Tells what came since the last line, however little. Where `is_over`, every window was closed, and the last row is waited for.
+    pub(super) async fn last(&mut self, is_over: bool) {
+        if is_over {
+            // Somebody who waits for the figures of a whole input wants those of its end, not those of a moment before.
+            let _ = tokio::time::timeout(ROW_WAIT, self.until_closed()).await;
+        }
         self.look(1).await;
+    }
+
+    /// Waits until this process shows rows of closed windows and none of open ones.
+    async fn until_closed(&self) {
+        let Some(hub) = &self.hub else { return };
+        for view in &self.config.views {
+            while !hub.snapshot(view, None, usize::MAX).await.is_ok_and(|snapshot| are_closed(&snapshot.rows))
+            {
+                tokio::time::sleep(ROW_PAUSE).await;
+            }
+        }
     }
 
     async fn look(&mut self, least: u64) {
@@ -136,6 +153,18 @@ fn line(stream: &str, count: Count, since: Duration, before: &Told, now: &Told) 
     format!("{stream}: {records} records in {seconds:.1} s, {rate:.0} a second, {late} late, {bad} bad")
 }
 
+/// Whether a row's window is closed.
+#[derive(Debug, Deserialize)]
+struct Closed {
+    r#final: bool,
+}
+
+/// Tells whether there are rows, and all of closed windows.
+fn are_closed(rows: &[u8]) -> bool {
+    let rows: Vec<Closed> = serde_json::from_slice(rows).unwrap_or_default();
+    !rows.is_empty() && rows.iter().all(|row| row.r#final)
+}
+
 /// When a row's window begins.
 #[derive(Debug, Deserialize)]
 struct Begins {
@@ -162,6 +191,14 @@ mod tests {
             line("frames", count, Duration::from_secs(4), &told(100, 2), &told(300, 4)),
             "frames: 300 records in 4.0 s, 100 a second, 1 late, 2 bad"
         );
+    }
+
+    #[test]
+    fn rows_are_closed_when_all_of_some_are() {
+        assert!(are_closed(br#"[{"n":1,"final":true},{"n":2,"final":true}]"#));
+        for rows in ["[]", r#"[{"final":true},{"final":false}]"#, r#"[{"n":1}]"#, "nothing"] {
+            assert!(!are_closed(rows.as_bytes()), "{rows}");
+        }
     }
 
     #[test]
