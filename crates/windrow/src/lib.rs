@@ -9,6 +9,7 @@ pub mod dialect;
 pub mod gateway;
 pub mod hub;
 pub mod log;
+mod pem;
 pub mod pipeline;
 mod protobuf;
 pub mod publish;

@@ -4,18 +4,18 @@
 //! **Invariant:** a secret is never printed: not from the file, not from these structs.
 //! **Not here:** asking it (`crate::registry`).
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::reader::Reader;
+use crate::pem::{self, Source};
 
 /// A registry answers in milliseconds; one that takes longer than this is away.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const TIMEOUT_MAX: Duration = Duration::from_secs(120);
-
-/// Whole chains of authorities have a few hundred KiB.
-const PEM_MAX_BYTES: u64 = 4 << 20;
 
 /// `[registry]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,15 +48,13 @@ pub enum RegistryAuth {
     Bearer(String),
 }
 
-/// Certificates, as PEM. Printing them hides the key.
+/// Certificates. Printing them hides the key.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RegistryTls {
     /// Who is trusted; empty = whom the system trusts.
-    pub ca: Vec<u8>,
-    /// Who this is, with the key; empty = nobody.
-    pub cert: Vec<u8>,
-    /// The certificate's key.
-    pub key: Vec<u8>,
+    pub ca: Vec<CertificateDer<'static>>,
+    /// Who this is: a certificate with those of its authorities, and its key.
+    pub identity: Option<(Vec<CertificateDer<'static>>, Arc<PrivateKeyDer<'static>>)>,
 }
 
 impl fmt::Debug for RegistryAuth {
@@ -71,7 +69,8 @@ impl fmt::Debug for RegistryAuth {
 
 impl fmt::Debug for RegistryTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RegistryTls(ca: {} bytes, cert: {} bytes)", self.ca.len(), self.cert.len())
+        let chain = self.identity.as_ref().map_or(0, |(chain, _)| chain.len());
+        write!(f, "RegistryTls(ca: {} certificates, cert: {chain})", self.ca.len())
     }
 }
 
@@ -145,40 +144,22 @@ fn auth(registry: &Reader<'_>) -> RegistryAuth {
 
 fn tls(registry: &Reader<'_>) -> RegistryTls {
     let tls = registry.table("tls");
-    let read = RegistryTls { ca: pem(&tls, "ca"), cert: pem(&tls, "cert"), key: pem(&tls, "key") };
+    let ca = pem(&tls, "ca", pem::certificates).unwrap_or_default();
+    let identity = pem(&tls, "cert", pem::certificates).zip(pem(&tls, "key", pem::key).map(Arc::new));
     for (key, other) in [("cert", "key"), ("key", "cert")] {
         if tls.has(key) && !tls.has(other) {
             tls.wrong(key, format!("`{key}` needs `{other}`"), None);
         }
     }
     tls.finish();
-    read
+    RegistryTls { ca, identity }
 }
 
-/// Reads a file that lies beside the configuration.
-fn pem(tls: &Reader<'_>, key: &'static str) -> Vec<u8> {
-    let Some(name) = tls.text(key) else { return Vec::new() };
+/// Reads what lies beside the configuration.
+fn pem<T>(tls: &Reader<'_>, key: &'static str, read: fn(&Source, &str) -> Result<T, String>) -> Option<T> {
+    let name = tls.text(key)?;
     let folder = Path::new(&*tls.source.name).parent().unwrap_or(Path::new(""));
     let path = folder.join(name);
-    let told = tls.shown(key);
-    let bytes = match std::fs::metadata(&path) {
-        Ok(found) if found.len() > PEM_MAX_BYTES => {
-            let is = found.len();
-            tls.wrong(key, format!("`{key}` must be at most {PEM_MAX_BYTES} bytes, not {is}: {told}"), None);
-            return Vec::new();
-        }
-        _ => std::fs::read(&path),
-    };
-    match bytes {
-        Ok(bytes) if bytes.windows(11).any(|found| found == b"-----BEGIN ") => bytes,
-        Ok(_) => {
-            tls.wrong(key, format!("`{key}` must be a file of PEM, which {told} is not"), None);
-            Vec::new()
-        }
-        Err(error) => {
-            let hint = "names of files begin at the folder of the configuration".to_owned();
-            tls.wrong(key, format!("`{key}` {told} cannot be read: {error}"), Some(hint));
-            Vec::new()
-        }
-    }
+    let hint = (!path.exists()).then(|| "names of files begin at the folder of the configuration".to_owned());
+    read(&Source::Location(path, tls.shown(key)), key).map_err(|why| tls.wrong(key, why, hint)).ok()
 }

@@ -6,15 +6,18 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::anyhow;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use ureq::{
     Agent,
-    tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem},
+    tls::{ClientCert, PrivateKey, RootCerts, TlsConfig},
 };
 
-use crate::config::{RegistryAuth, RegistryConfig};
+use crate::{
+    config::{RegistryAuth, RegistryConfig, RegistryTls},
+    pem,
+};
 
 /// One answer: the longest schema, escaped, and room around it.
 const RESPONSE_MAX_BYTES: u64 = 4 << 20;
@@ -63,7 +66,7 @@ impl Http {
             .timeout_connect(Some(config.connect_timeout))
             .timeout_global(Some(config.timeout))
             .user_agent("windrow")
-            .tls_config(tls(config)?)
+            .tls_config(tls(config).map_err(|why| anyhow!("[registry]: {why}"))?)
             .build();
         let authorization = match &config.auth {
             RegistryAuth::None => None,
@@ -155,36 +158,18 @@ impl Http {
     }
 }
 
-fn tls(config: &RegistryConfig) -> anyhow::Result<TlsConfig> {
-    let mut tls = TlsConfig::builder();
+fn tls(config: &RegistryConfig) -> Result<TlsConfig, String> {
+    let tls = TlsConfig::builder();
     if !config.urls.iter().any(|url| url.starts_with("https")) {
         return Ok(tls.build());
     }
-    let config = &config.tls;
-    let roots = if config.ca.is_empty() {
-        let found = rustls_native_certs::load_native_certs();
-        found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect()
-    } else {
-        certificates(&config.ca).context("`ca` of [registry]")?
-    };
-    tls = tls.root_certs(RootCerts::new_with_certs(&roots));
-    if !config.cert.is_empty() {
-        let chain = certificates(&config.cert).context("`cert` of [registry]")?;
-        let key = PrivateKey::from_pem(&config.key).context("`key` of [registry]")?;
-        tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
-    }
-    Ok(tls.build())
-}
-
-fn certificates(pem: &[u8]) -> anyhow::Result<Vec<Certificate<'static>>> {
-    let mut all = Vec::new();
-    for item in parse_pem(pem) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => all.push(certificate),
-            Ok(_) => {}
-            Err(error) => bail!("not PEM: {error}"),
-        }
-    }
-    ensure!(!all.is_empty(), "there is no certificate in it");
-    Ok(all)
+    let RegistryTls { ca, identity } = &config.tls;
+    let system = if ca.is_empty() { pem::roots(None, "ca")? } else { Vec::new() };
+    let roots = if ca.is_empty() { &system } else { ca };
+    let tls = tls.root_certs(RootCerts::new_with_certs(&pem::for_http(roots)));
+    let Some((chain, key)) = identity else { return Ok(tls.build()) };
+    // What kind of key it is, ureq takes from PEM alone.
+    let key =
+        PrivateKey::from_pem(pem::write_key(key).as_bytes()).map_err(|error| format!("`key`: {error}"))?;
+    Ok(tls.client_cert(Some(ClientCert::new_with_certs(&pem::for_http(chain), key))).build())
 }

@@ -6,7 +6,6 @@
 //! |---|---|
 //! | `settings` | properties → what they ask for; each mistake by the property's name |
 //! | `rules` | properties that are refused, and what to use in their place |
-//! | `pem` | certificates and keys, from files, folders and texts |
 //! | `tls` | whom to trust, who we are; what a failed handshake means |
 //! | `scram` | SCRAM, without a socket |
 //! | `token` | OAUTHBEARER: a token that is always fresh, for both sides |
@@ -28,7 +27,6 @@ use self::{
 };
 use crate::log::{LogError, Result};
 
-mod pem;
 mod rules;
 pub(super) mod scram;
 mod settings;

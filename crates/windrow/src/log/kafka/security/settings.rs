@@ -6,9 +6,10 @@
 //! Names and defaults are those of librdkafka's CONFIGURATION.md; one differs: a mechanism has to be named, since the default there,
 //! GSSAPI, is not supported.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt};
 
 use super::{rules, scram::Hash};
+use crate::pem::Source;
 
 /// What is wrong, and at which property.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,13 +63,6 @@ impl Protocol {
     fn has_sasl(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }
-}
-
-/// Where a PEM text is.
-#[derive(Clone)]
-pub(super) enum Source {
-    Location(PathBuf),
-    Text(String),
 }
 
 /// What of a broker's certificate is checked.
@@ -249,7 +243,7 @@ impl Read<'_> {
                 self.wrong(pem, format!("`{pem}` and `{location}` exclude each other"), None);
                 None
             }
-            (Some(path), None) => Some(Source::Location(PathBuf::from(path))),
+            (Some(path), None) => Some(Source::at(path)),
             (None, Some(text)) => Some(Source::Text(text.to_owned())),
             (None, None) => None,
         }
@@ -347,7 +341,7 @@ fn is_extension(key: &str, value: &str) -> bool {
 
 /// librdkafka's word for "look where systems keep them".
 fn is_probe(source: &Source) -> bool {
-    matches!(source, Source::Location(path) if path.as_os_str() == "probe")
+    matches!(source, Source::Location(path, _) if path.as_os_str() == "probe")
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@
 
 use std::{io, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio_rustls::rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
     SignatureScheme,
@@ -17,14 +16,12 @@ use tokio_rustls::rustls::{
         verify_server_cert_signed_by_trust_anchor,
     },
     crypto::{self, CryptoProvider},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime},
     server::ParsedCertificate,
 };
 
-use super::{
-    pem,
-    settings::{Check, Source, Tls},
-};
+use super::settings::{Check, Tls};
+use crate::pem;
 
 /// What librdkafka is told.
 type Told = Vec<(&'static str, String)>;
@@ -42,7 +39,7 @@ pub(super) fn load(wanted: &Tls) -> Result<(Arc<ClientConfig>, Told), String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS: {error}"))?;
     let builder = if is_checked {
-        let trusted = roots(wanted.roots.as_ref(), "ssl.ca.location")?;
+        let trusted = pem::roots(wanted.roots.as_ref(), "ssl.ca.location")?;
         told.push(("ssl.ca.pem", pem::write(&trusted)));
         let roots = store(&trusted, wanted.roots.is_some().then_some("ssl.ca.location"))?;
         match wanted.check {
@@ -61,28 +58,13 @@ pub(super) fn load(wanted: &Tls) -> Result<(Arc<ClientConfig>, Told), String> {
             let chain = pem::certificates(certificate, "ssl.certificate.location")?;
             let key = pem::key(key, "ssl.key.location")?;
             told.push(("ssl.certificate.pem", pem::write(&chain)));
-            told.push(("ssl.key.pem", write_key(&key)));
+            told.push(("ssl.key.pem", pem::write_key(&key)));
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(|error| format!("ssl.certificate.location and ssl.key.location: {error}"))?
         }
     };
     Ok((Arc::new(config), told))
-}
-
-/// Reads the authorities to trust: those named, or the system's.
-pub(super) fn roots(named: Option<&Source>, property: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    if let Some(source) = named {
-        return pem::certificates(source, property);
-    }
-    let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() {
-        let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
-        return Err(format!(
-            "this system has no certificate authorities{why}; install them (Debian: ca-certificates), or name a file by `{property}`"
-        ));
-    }
-    Ok(found.certs)
 }
 
 /// Of what a user names, each must be of use; of what a system brings, some.
@@ -100,17 +82,6 @@ fn store(
         return Err("none of this system's certificate authorities can be read".into());
     }
     Ok(Arc::new(roots))
-}
-
-fn write_key(key: &PrivateKeyDer<'_>) -> String {
-    let label = match key {
-        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
-        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
-        _ => "PRIVATE KEY",
-    };
-    let text = STANDARD.encode(key.secret_der());
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
 /// Checks who signed, or nothing, but never the name.

@@ -29,11 +29,14 @@ use rdkafka::bindings::{rd_kafka_oauthbearer_set_token, rd_kafka_resp_err_t, rd_
 use tokio::task::AbortHandle;
 use ureq::{
     Agent,
-    tls::{Certificate, RootCerts, TlsConfig},
+    tls::{RootCerts, TlsConfig},
 };
 
-use super::{settings::TokenSettings, tls};
-use crate::log::{LogError, Result};
+use super::settings::TokenSettings;
+use crate::{
+    log::{LogError, Result},
+    pem,
+};
 
 /// Longest wait for the endpoint.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -182,9 +185,8 @@ impl Source {
     fn new(settings: TokenSettings) -> std::result::Result<Self, String> {
         let config = Agent::config_builder().timeout_global(Some(ANSWER_MAX)).http_status_as_error(false);
         let config = if settings.url.starts_with("https://") {
-            let roots = tls::roots(settings.roots.as_ref(), "https.ca.location")?;
-            let roots: Vec<_> = roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
-            let roots = RootCerts::Specific(Arc::new(roots));
+            let roots = pem::roots(settings.roots.as_ref(), "https.ca.location")?;
+            let roots = RootCerts::new_with_certs(&pem::for_http(&roots));
             config.tls_config(TlsConfig::builder().root_certs(roots).build())
         } else {
             tracing::warn!(

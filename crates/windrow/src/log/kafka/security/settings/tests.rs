@@ -14,7 +14,7 @@ fn parse(text: &str) -> Result<Settings, Vec<Mistake>> {
 /// What was understood, without a secret in it.
 fn show(settings: &Settings) -> String {
     let source = |source: &Source| match source {
-        Source::Location(path) => path.display().to_string(),
+        Source::Location(_, shown) => shown.clone(),
         Source::Text(text) => format!("{} characters", text.len()),
     };
     let mut out = settings.protocol.name().to_owned();
