@@ -141,7 +141,7 @@ impl Hub {
         tick: Tick,
     ) -> Result<Request, Fault> {
         if self.inner.sessions.is_draining() {
-            return Err(Fault::new("draining", "this server is about to stop"));
+            return Err(draining());
         }
         let room = self.room(channel)?.clone();
         let rule = room.compile(filter)?;
@@ -150,14 +150,17 @@ impl Hub {
 
     /// Waits until a request can be answered, and subscribes.
     ///
-    /// - **Errors:** the request's own, or `not_ready` after [`READY_WAIT`].
+    /// - **Errors:** the request's own, `not_ready` after [`READY_WAIT`], or `draining`: nobody waits for who asks here.
     pub async fn subscribe(&self, request: &Request, seat: &Seat) -> Result<Box<Subscription>, Fault> {
         let deadline = Instant::now() + request.patience();
         loop {
             let rung = std::future::poll_fn(|cx| seat.bell.poll(cx));
             match request.attempt(seat.clone(), Instant::now() >= deadline)? {
                 Tried::Ready(subscription) => return Ok(subscription),
-                Tried::NotYet => drop(tokio::time::timeout_at(deadline, rung).await),
+                Tried::NotYet => tokio::select! {
+                    _ = tokio::time::timeout_at(deadline, rung) => {}
+                    () = self.inner.sessions.draining() => return Err(draining()),
+                },
             }
         }
     }
@@ -226,6 +229,10 @@ impl Hub {
     pub async fn drained(&self) {
         self.inner.sessions.drained().await;
     }
+}
+
+fn draining() -> Fault {
+    Fault::new("draining", "this server is about to stop")
 }
 
 fn info(room: &Room) -> ChannelInfo {

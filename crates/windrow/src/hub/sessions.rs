@@ -5,15 +5,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{Bell, Hub};
 
@@ -21,7 +19,7 @@ use super::{Bell, Hub};
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     state: Mutex<State>,
-    draining: AtomicBool,
+    draining: CancellationToken,
     left: Notify,
 }
 
@@ -110,11 +108,16 @@ impl Drop for SessionGuard {
 
 impl Sessions {
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+        self.draining.is_cancelled()
+    }
+
+    /// Waits for the goodbye: what is no session, and is waited for, listens to this.
+    pub(super) async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 
     pub(super) fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+        self.draining.cancel();
         let bells: Vec<_> = self.state.lock().bells.iter().flatten().filter_map(Weak::upgrade).collect();
         bells.iter().for_each(|bell| bell.goodbye());
     }

@@ -89,3 +89,20 @@ async fn a_missing_topic_is_waited_for_and_read_from_its_beginning() {
     process.terminate();
     assert!(process.wait().success(), "{}", process.said());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_waits_for_nobody_who_asks_for_a_channel_that_is_not_read_yet() {
+    let kafka = given("WINDROW_TEST_KAFKA");
+    let app = format!("unread-{}", std::process::id());
+    let port = free_port();
+    let config = config(&app, &kafka, port);
+    let mut process = serve(&config);
+    get_until(port, "/readyz", |status, body| status == 503 && body.contains(&app)).await;
+    let is_refused = |status, body: &str| status == 503 && body.contains("\"draining\"");
+    let asking = tokio::spawn(async move { get_until(port, "/api/channels/likes", is_refused).await });
+    // Asked later and answered: the other is being waited for.
+    get_until(port, "/metrics", |status, _| status == 200).await;
+    process.terminate();
+    assert!(process.wait().success(), "{}", process.said());
+    asking.await.unwrap();
+}
