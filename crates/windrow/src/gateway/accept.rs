@@ -1,7 +1,8 @@
 //! Accepting: sockets become HTTP/1.1 connections with a router behind them.
 //!
 //! **In** a bound socket and a router. **Out** requests, and upgraded connections for the WebSocket dialect.
-//! **Invariant:** a head that does not come in time ends its connection; an accept error pauses the loop, never ends it.
+//! **Invariant:** a head that does not come in time ends its connection; an accept error pauses the loop, never ends it; no request and
+//! no client that does not read holds a drain.
 //!
 //! Source: mini-redis `server.rs` (accept loop, drain).
 
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::ConnectInfo, extract::Request};
+use axum::{Router, extract::ConnectInfo, extract::Request, response::IntoResponse as _};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -25,7 +26,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::seats::{Seat, SeatNames, Seats};
-use crate::dialect::Gateway;
+use crate::{
+    dialect::{Gateway, http::Refusal},
+    hub::Fault,
+};
 
 /// Pause after an accept error: out of file descriptors is the usual one, and it passes when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -42,7 +46,11 @@ const FULL: &[u8] =
     connection: close\r\ncontent-length: 65\r\n\r\n\
     {\"error\":{\"code\":\"overloaded\",\"message\":\"too many connections\"}}\n";
 
-/// Serves one listener until told to stop, then lets what is in flight finish.
+/// What a drain leaves of its time (`limits.drain_timeout`) to a request that is not answered yet; and as much again to who does not
+/// read the answer.
+const DRAIN_SHARE: u32 = 4;
+
+/// Serves one listener until told to stop, then lets what is in flight finish, or tells it that it does not.
 pub(super) async fn serve(listener: TcpListener, router: Router, gateway: Gateway, stop: CancellationToken) {
     let limits = &gateway.limits;
     let name = &gateway.listener.name;
@@ -53,10 +61,11 @@ pub(super) async fn serve(listener: TcpListener, router: Router, gateway: Gatewa
         .header_read_timeout(limits.handshake_timeout)
         .max_buf_size(HEAD_MAX_BYTES)
         .max_headers(HEADERS_MAX);
+    let end = End { stop, patience: limits.drain_timeout / DRAIN_SHARE };
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => break,
+            () = end.stop.cancelled() => break,
             // Ended connections are taken out as they end, so the set never grows past the open ones.
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
@@ -65,7 +74,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, gateway: Gatewa
             Ok((socket, peer)) => match seats.take(peer.ip()) {
                 Some(seat) => {
                     let io = TokioIo::new(Connection::new(socket, seat));
-                    connections.spawn(converse(http.clone(), io, peer, router.clone(), stop.clone()));
+                    connections.spawn(converse(http.clone(), io, peer, router.clone(), end.clone()));
                 }
                 None => _ = socket.try_write(FULL),
             },
@@ -79,34 +88,56 @@ pub(super) async fn serve(listener: TcpListener, router: Router, gateway: Gatewa
     while connections.join_next().await.is_some() {}
 }
 
-/// Serves one connection. Client errors are the client's business and end here.
-async fn converse(
-    http: http1::Builder,
-    io: TokioIo<Connection>,
-    peer: SocketAddr,
-    router: Router,
+/// When connections end, and how long what is in flight may take then.
+#[derive(Clone)]
+struct End {
     stop: CancellationToken,
-) {
+    patience: Duration,
+}
+
+impl End {
+    /// Waits until a request that is not answered yet must not be waited for any longer.
+    async fn overdue(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(self.patience).await;
+    }
+}
+
+/// Serves one connection. Client errors are the client's business and end here.
+async fn converse(http: http1::Builder, io: TokioIo<Connection>, peer: SocketAddr, router: Router, end: End) {
+    let of_request = end.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        let mut router = router.clone();
+        let (mut router, end) = (router.clone(), of_request.clone());
         async move {
-            let answer = tower_service(&mut router, request).await;
+            let answer = tokio::select! {
+                answer = tower_service(&mut router, request) => answer,
+                () = end.overdue() => overdue(),
+            };
             Ok::<_, Infallible>(answer)
         }
     });
     let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = end.stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match tokio::time::timeout(end.patience * 2, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return tracing::debug!(%peer, "cut off: it did not end in time"),
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended");
     }
+}
+
+/// What was published may have been taken all the same: whoever needs to know sends it again with its `Idempotency-Key`.
+fn overdue() -> axum::response::Response {
+    Refusal::from(Fault::new("draining", "this server is about to stop, and has no answer yet"))
+        .into_response()
 }
 
 /// Calls the router; it is always ready and cannot fail.

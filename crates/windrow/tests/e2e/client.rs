@@ -44,17 +44,26 @@ fn get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
 
 /// Publishes one record over HTTP, which must be accepted.
 pub(crate) async fn publish(port: u16, stream: &str, record: String) {
-    let path = format!("/api/streams/{stream}");
-    let send = move || {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let head = format!("POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close");
-        write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{record}", record.len()).unwrap();
-        let mut answer = String::new();
-        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
-        assert!(answer.contains("\"accepted\":1"), "{answer}");
-    };
-    tokio::task::spawn_blocking(send).await.unwrap();
+    let head = format!("POST /api/streams/{stream}");
+    let send = move || answer(ask(port, &head, &record, record.len()));
+    let answer = tokio::task::spawn_blocking(send).await.unwrap();
+    assert!(answer.contains("\"accepted\":1"), "{answer}");
+}
+
+/// Sends a request, method and path before its body, of which it promises so many bytes.
+pub(crate) fn ask(port: u16, head: &str, body: &str, promised: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let head = format!("{head} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close");
+    write!(stream, "{head}\r\ncontent-length: {promised}\r\n\r\n{body}").unwrap();
+    stream
+}
+
+/// Reads the whole answer.
+pub(crate) fn answer(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    answer
 }
 
 /// What a client of a view knows: its rows by key, as the protocol told them.

@@ -1,12 +1,12 @@
 //! The world at fault: a log that is away, a topic that is missing. Windrow waits, says why, and goes on by itself.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::TcpStream, time::Duration};
 
 use bytes::Bytes;
 use windrow::log::{Log, Outgoing, TopicSpec, WriterOptions, kafka::KafkaLog};
 
 use crate::{
-    client::get_until,
+    client::{answer, ask, get_until},
     process::{Windrow, free_port, given},
 };
 
@@ -98,11 +98,30 @@ async fn a_drain_waits_for_nobody_who_asks_for_a_channel_that_is_not_read_yet() 
     let config = config(&app, &kafka, port);
     let mut process = serve(&config);
     get_until(port, "/readyz", |status, body| status == 503 && body.contains(&app)).await;
-    let is_refused = |status, body: &str| status == 503 && body.contains("\"draining\"");
-    let asking = tokio::spawn(async move { get_until(port, "/api/channels/likes", is_refused).await });
-    // Asked later and answered: the other is being waited for.
+    let asked = ask(port, "GET /api/channels/likes", "", 0);
+    drains_with(port, &mut process, [asked]).await;
+}
+
+/// Stops a process that has been asked for something, and has no answer yet.
+async fn drains_with(port: u16, process: &mut Windrow, asked: impl IntoIterator<Item = TcpStream>) {
+    // Asked later and answered: the others are being waited for.
     get_until(port, "/metrics", |status, _| status == 200).await;
     process.terminate();
     assert!(process.wait().success(), "{}", process.said());
-    asking.await.unwrap();
+    for asked in asked {
+        let answer = answer(asked);
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"draining\""), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_waits_for_no_request_that_has_no_answer() {
+    let (nobody, port) = (free_port(), free_port());
+    let config = config("nobody", &format!("127.0.0.1:{nobody}"), port);
+    let mut process = serve(&config);
+    get_until(port, "/healthz", |status, _| status == 200).await;
+    // One waits for a log that is away, the other for a body that does not come.
+    let record = r#"{"video":"a"}"#;
+    let asked = [record.len(), 100].map(|promised| ask(port, "POST /api/streams/clicks", record, promised));
+    drains_with(port, &mut process, asked).await;
 }
