@@ -2,7 +2,8 @@
 //!
 //! **In** two schemas. **Out** a third, whose nodes lie as the writer's do and have the reader's names; or why there is none.
 //! **Invariant:** what is read never depends on the writer's order or names, only on the reader's. What cannot be read in every case is refused here;
-//! what depends on the value (a branch, a symbol) is refused where it occurs.
+//! what depends on the value (a branch, a symbol) is refused where it occurs. Types may hold each other in chains longer than any stack,
+//! so nodes wait in a list until they are made.
 //! **Not here:** reading (`project`, `json`), JSON of defaults (`encode`).
 //!
 //! Two readings of the specification are ours. A record's name counts only inside of a union, where it tells branches apart. A writer's
@@ -10,7 +11,7 @@
 //!
 //! Source: Apache Avro 1.12, "Schema Resolution".
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::{Field, Named, Node, Resolved, Schema, Symbols};
 
@@ -20,10 +21,20 @@ pub(super) mod encode;
 ///
 /// - **Errors:** what of the writer cannot be read as the reader's, with its path.
 pub(super) fn resolved(writer: &Schema, reader: &Schema) -> Result<Schema, String> {
-    let mut resolver =
-        Resolver { writer, reader, nodes: Vec::new(), known: HashMap::new(), path: Vec::new(), why: None };
-    let root = resolver.both(writer.root, reader.root);
-    if matches!(resolver.nodes[root], Node::Mismatch) {
+    let mut resolver = Resolver {
+        writer,
+        reader,
+        nodes: Vec::new(),
+        holders: Vec::new(),
+        known: HashMap::new(),
+        waiting: VecDeque::new(),
+        at: 0,
+        why: None,
+    };
+    let root = resolver.place(Of::Both(writer.root, reader.root), None);
+    resolver.make_all();
+    resolver.spread();
+    if resolver.is_mismatch(root) {
         return Err(resolver.why.unwrap_or_else(|| "it is of another type".to_owned()));
     }
     let text = format!("{}\n{}", writer.text, reader.text).into();
@@ -42,69 +53,113 @@ struct Resolver<'s> {
     writer: &'s Schema,
     reader: &'s Schema,
     nodes: Vec<Node>,
+    /// By node: what holds it, and as which of the reader's fields. The root holds itself.
+    holders: Vec<(usize, Option<&'s str>)>,
     /// Types may hold themselves.
     known: HashMap<Of, usize>,
-    path: Vec<String>,
+    /// Nodes that have a place and are not made yet.
+    waiting: VecDeque<(usize, Of)>,
+    /// The node that is being made.
+    at: usize,
     /// The first mismatch, for people.
     why: Option<String>,
 }
 
 impl<'s> Resolver<'s> {
-    /// Gives a node its place before it is made; `None` when it has one.
-    fn begin(&mut self, of: Of) -> Result<usize, usize> {
+    /// Returns the place of a node, which is made later.
+    fn place(&mut self, of: Of, name: Option<&'s str>) -> usize {
         if let Some(known) = self.known.get(&of) {
-            return Err(*known);
+            return *known;
         }
-        self.nodes.push(Node::Null);
-        self.known.insert(of, self.nodes.len() - 1);
-        Ok(self.nodes.len() - 1)
+        let at = self.push(Node::Null, name);
+        self.known.insert(of, at);
+        self.waiting.push_back((at, of));
+        at
     }
 
-    fn both(&mut self, writer: usize, reader: usize) -> usize {
-        let at = match self.begin(Of::Both(writer, reader)) {
-            Ok(at) => at,
-            Err(known) => return known,
-        };
-        self.nodes[at] = self.made(writer, reader);
-        at
+    fn push(&mut self, node: Node, name: Option<&'s str>) -> usize {
+        self.nodes.push(node);
+        self.holders.push((self.at, name));
+        self.nodes.len() - 1
+    }
+
+    fn make_all(&mut self) {
+        while let Some((at, of)) = self.waiting.pop_front() {
+            self.at = at;
+            self.nodes[at] = match of {
+                Of::Both(writer, reader) => self.made(writer, reader),
+                Of::Writer(node) => self.copy(&self.writer.nodes[node], Of::Writer),
+                Of::Reader(node) => self.copy(&self.reader.nodes[node], Of::Reader),
+            };
+        }
+    }
+
+    /// Refuses what holds something that cannot be read in every case, an empty array or map of it, too.
+    fn spread(&mut self) {
+        let mut is_more = true;
+        while is_more {
+            is_more = false;
+            // Backwards, since most nodes stand before what they hold.
+            for at in (0..self.nodes.len()).rev() {
+                let is_bad = match &self.nodes[at] {
+                    Node::Resolved(record) => record.fields.iter().any(|field| self.is_mismatch(field.node)),
+                    Node::Array(inside) | Node::Map(inside) => self.is_mismatch(*inside),
+                    _ => false,
+                };
+                if is_bad {
+                    self.nodes[at] = Node::Mismatch;
+                    is_more = true;
+                }
+            }
+        }
+    }
+
+    fn is_mismatch(&self, node: usize) -> bool {
+        matches!(self.nodes[node], Node::Mismatch)
     }
 
     fn made(&mut self, w: usize, r: usize) -> Node {
         let (writer, reader) = (self.writer, self.reader);
         match (&writer.nodes[w], &reader.nodes[r]) {
             (Node::Union(branches), _) => {
-                Node::Union(branches.iter().map(|branch| self.both(*branch, r)).collect())
+                Node::Union(branches.iter().map(|branch| self.place(Of::Both(*branch, r), None)).collect())
             }
             (_, Node::Union(branches)) => match self.branch(w, branches) {
                 Some(branch) => self.made(w, branch),
-                None => self.mismatch("no branch of the reader's union takes it"),
+                None => self.mismatch(None, "no branch of the reader's union takes it"),
             },
             (Node::Record(theirs), Node::Record(ours)) => self.record(theirs, ours),
             (Node::Enum(theirs), Node::Enum(ours)) => symbols(theirs, ours),
-            (Node::Array(theirs), Node::Array(ours)) => self.each(*theirs, *ours, Node::Array),
-            (Node::Map(theirs), Node::Map(ours)) => self.each(*theirs, *ours, Node::Map),
+            (Node::Array(theirs), Node::Array(ours)) => {
+                Node::Array(self.place(Of::Both(*theirs, *ours), None))
+            }
+            (Node::Map(theirs), Node::Map(ours)) => Node::Map(self.place(Of::Both(*theirs, *ours), None)),
             (Node::Fixed(_), Node::Fixed(_)) if scalar(&writer.nodes[w], &reader.nodes[r]).is_none() => {
-                self.mismatch("the sizes of fixed differ")
+                self.mismatch(None, "the sizes of fixed differ")
             }
             (theirs, ours) => match scalar(theirs, ours) {
                 Some(node) => node,
                 None => {
                     let why = format!("{} cannot be read as {}", kind(theirs), kind(ours));
-                    self.mismatch(&why)
+                    self.mismatch(None, &why)
                 }
             },
         }
     }
 
-    /// What is in an array or a map: one whose items cannot be read is refused, also when it is empty.
-    fn each(&mut self, theirs: usize, ours: usize, of: fn(usize) -> Node) -> Node {
-        let items = self.both(theirs, ours);
-        if matches!(self.nodes[items], Node::Mismatch) { Node::Mismatch } else { of(items) }
-    }
-
-    fn mismatch(&mut self, why: &str) -> Node {
-        let place = if self.path.is_empty() { "the value".to_owned() } else { self.path.join(".") };
-        self.why.get_or_insert_with(|| format!("{place}: {why}"));
+    /// A mismatch in the node that is being made, or in that field of it.
+    fn mismatch(&mut self, field: Option<&str>, why: &str) -> Node {
+        if self.why.is_none() {
+            let mut path: Vec<&str> = field.into_iter().collect();
+            let mut at = self.at;
+            while at != self.holders[at].0 {
+                path.extend(self.holders[at].1);
+                at = self.holders[at].0;
+            }
+            path.reverse();
+            let place = if path.is_empty() { "the value".to_owned() } else { path.join(".") };
+            self.why = Some(format!("{place}: {why}"));
+        }
         Node::Mismatch
     }
 
@@ -122,7 +177,7 @@ impl<'s> Resolver<'s> {
     fn record(&mut self, theirs: &'s [Field], ours: &'s [Field]) -> Node {
         let has = |name: &str| theirs.iter().any(|field| *field.name == *name);
         let mut order = vec![None; ours.len()];
-        let (mut fields, mut is_bad) = (Vec::new(), false);
+        let mut fields = Vec::new();
         for field in theirs {
             let by_name = ours.iter().position(|our| our.name == field.name);
             let by_alias = || {
@@ -133,27 +188,20 @@ impl<'s> Resolver<'s> {
             let node = match found {
                 Some(at) => {
                     order[at] = Some(fields.len());
-                    self.path.push(ours[at].name.to_string());
-                    let node = self.both(field.node, ours[at].node);
-                    self.path.pop();
-                    is_bad |= matches!(self.nodes[node], Node::Mismatch);
-                    node
+                    self.place(Of::Both(field.node, ours[at].node), Some(&ours[at].name))
                 }
-                None => self.copy(Of::Writer(field.node)),
+                None => self.place(Of::Writer(field.node), None),
             };
             let name = found.map_or(&field.name, |at| &ours[at].name).clone();
             fields.push(Field { name, node, aliases: [].into(), default: None });
         }
         for (at, our) in ours.iter().enumerate().filter(|(at, _)| order[*at].is_none()).collect::<Vec<_>>() {
-            self.path.push(our.name.to_string());
-            let node = self.default(our);
-            self.path.pop();
-            let Some(node) = node else { return Node::Mismatch };
+            let node = match self.default(our) {
+                Ok(node) => node,
+                Err(why) => return self.mismatch(Some(&our.name), &why),
+            };
             order[at] = Some(fields.len());
             fields.push(Field { name: our.name.clone(), node, aliases: [].into(), default: None });
-        }
-        if is_bad {
-            return Node::Mismatch;
         }
         let order: Vec<usize> = order.into_iter().flatten().collect();
         let is_straight = order.len() == fields.len() && order.is_sorted();
@@ -161,43 +209,25 @@ impl<'s> Resolver<'s> {
     }
 
     /// What stands for a field that the writer did not write.
-    fn default(&mut self, field: &Field) -> Option<usize> {
-        let Some(json) = &field.default else {
-            self.mismatch("the writer has no such field, and it has no default");
-            return None;
-        };
-        let bytes = match encode::default(self.reader, field.node, json) {
-            Ok(bytes) => bytes.into(),
-            Err(why) => {
-                self.mismatch(&format!("its default is not of its type: {why}"));
-                return None;
-            }
-        };
-        let node = self.copy(Of::Reader(field.node));
-        self.nodes.push(Node::Default { node, bytes });
-        Some(self.nodes.len() - 1)
+    fn default(&mut self, field: &'s Field) -> Result<usize, String> {
+        let json = field.default.as_ref().ok_or("the writer has no such field, and it has no default")?;
+        let bytes = encode::default(self.reader, field.node, json)
+            .map_err(|why| format!("its default is not of its type: {why}"))?;
+        let node = self.place(Of::Reader(field.node), None);
+        Ok(self.push(Node::Default { node, bytes: bytes.into() }, None))
     }
 
     /// Takes over a node of one schema as it is.
-    fn copy(&mut self, of: Of) -> usize {
-        let at = match self.begin(of) {
-            Ok(at) => at,
-            Err(known) => return known,
-        };
-        let (schema, node, again): (_, _, fn(usize) -> Of) = match of {
-            Of::Writer(node) => (self.writer, node, Of::Writer),
-            Of::Reader(node) | Of::Both(_, node) => (self.reader, node, Of::Reader),
-        };
-        self.nodes[at] = match &schema.nodes[node] {
-            Node::Array(items) => Node::Array(self.copy(again(*items))),
-            Node::Map(values) => Node::Map(self.copy(again(*values))),
-            Node::Union(branches) => {
-                Node::Union(branches.iter().map(|branch| self.copy(again(*branch))).collect())
-            }
+    fn copy(&mut self, node: &Node, of: fn(usize) -> Of) -> Node {
+        let mut copy = |node: usize| self.place(of(node), None);
+        match node {
+            Node::Array(items) => Node::Array(copy(*items)),
+            Node::Map(values) => Node::Map(copy(*values)),
+            Node::Union(branches) => Node::Union(branches.iter().map(|branch| copy(*branch)).collect()),
             Node::Record(fields) => {
                 let field = |field: &Field| Field {
                     name: field.name.clone(),
-                    node: self.copy(again(field.node)),
+                    node: copy(field.node),
                     aliases: [].into(),
                     default: None,
                 };
@@ -205,8 +235,7 @@ impl<'s> Resolver<'s> {
             }
             Node::Enum(symbols) => Node::Enum(Symbols { all: symbols.all.clone(), default: None }),
             scalar => same(scalar),
-        };
-        at
+        }
     }
 }
 

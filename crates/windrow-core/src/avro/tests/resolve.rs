@@ -239,3 +239,33 @@ fn a_schema_that_nests_without_end_is_refused() {
     let deep = format!("{}\"int\"{}", "{\"type\":".repeat(100_000), "}".repeat(100_000));
     expect!["types must nest at most 127 levels"].assert_eq(&Schema::parse(&deep).unwrap_err().message);
 }
+
+#[test]
+fn chains_of_types_may_be_longer_than_a_stack() {
+    const TYPES: usize = 3_000;
+    let list = |name: &str, of: &str| {
+        format!(
+            r#"{{"type":"record","name":"{name}","fields":[{{"name":"x","type":{{"type":"array","items":{of}}}}}]}}"#
+        )
+    };
+    let mut chain = vec![list("L0", "\"int\"")];
+    chain.extend((1..TYPES).map(|at| list(&format!("L{at}"), &format!("\"L{}\"", at - 1))));
+    let fields: Vec<_> =
+        chain.iter().enumerate().map(|(at, ty)| format!(r#"{{"name":"f{at}","type":{ty}}}"#)).collect();
+    let last = format!(r#"{{"name":"z","type":"L{}"}}"#, TYPES - 1);
+    let reader = record(&format!(r#"{{"name":"z","type":{}}}"#, list("Z", "\"Z\"")));
+    let whole = record(&format!("{},{last}", fields.join(",")));
+    let why = read(&whole, &reader, &[], &[]);
+    assert_eq!(why, format!("z{}: int cannot be read as record", ".x".repeat(TYPES)));
+
+    // The same in a text that another refers to, and nobody wants it.
+    let reader = Schema::parse(&record(r#"{"name":"n","type":"int"}"#)).unwrap();
+    let types = format!(r#"{{"type":"record","name":"All","fields":[{}]}}"#, fields.join(","));
+    let answer = Answer {
+        kind: SchemaKind::Avro,
+        text: record(&format!(r#"{{"name":"n","type":"int"}},{last}"#)),
+        references: vec![Reference { name: "All".into(), text: types }],
+    };
+    let registered = crate::avro::Registered::new(Some(Arc::new(reader)));
+    assert_eq!(registered.teach(1, &answer), Ok(()));
+}
