@@ -16,7 +16,9 @@ use std::{
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use miette::Diagnostic;
 use prost_reflect::{
-    DescriptorPool, MessageDescriptor, prost::Message as _, prost_types::FileDescriptorProto,
+    DescriptorPool, MessageDescriptor,
+    prost::Message as _,
+    prost_types::{FileDescriptorProto, FileDescriptorSet},
 };
 use protox::{
     Compiler, Error,
@@ -88,8 +90,12 @@ impl Compiled {
         Self::compile(name, Texts::Known(texts))
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Mistake> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Mistake> {
         let hint = "make one with: protoc --include_imports --descriptor_set_out=name.desc name.proto";
+        let set = FileDescriptorSet::decode(bytes).unwrap_or_default();
+        if let Some(why) = set.file.iter().find_map(foreign) {
+            return Err(Mistake::new(why, None));
+        }
         let pool = DescriptorPool::decode(bytes)
             .map_err(|error| Mistake::new(format!("not a descriptor set: {error}"), Some(hint)))?;
         let imported: Vec<String> = pool
@@ -225,7 +231,10 @@ impl FileResolver for Imports {
         };
         self.left.set(left);
         if let Some(descriptor) = encoded(name, &text) {
-            return Ok(File::from_file_descriptor_proto(descriptor));
+            return match foreign(&descriptor) {
+                Some(why) => Err(Error::new(Told(why))),
+                None => Ok(File::from_file_descriptor_proto(descriptor)),
+            };
         }
         if nesting(&text) > NESTING_MAX {
             let message = format!("{name} nests deeper than {NESTING_MAX} braces");
@@ -248,6 +257,14 @@ fn encoded(name: &str, text: &str) -> Option<FileDescriptorProto> {
     let mut descriptor = FileDescriptorProto::decode(bytes.as_slice()).ok()?;
     descriptor.name = Some(name.to_owned());
     Some(descriptor)
+}
+
+/// Tells what a descriptor is of that is not read. The compiler refuses such a text, but goes down with its descriptor.
+fn foreign(file: &FileDescriptorProto) -> Option<String> {
+    match file.syntax.as_deref() {
+        None | Some("proto2" | "proto3") => None,
+        Some(other) => Some(format!("{} is of `{other}`, and only proto2 and proto3 are read", file.name())),
+    }
 }
 
 /// Tells how deep the brackets of a text go at most; those in comments and texts count, too.
@@ -305,7 +322,7 @@ fn way_out(error: &Error, message: &str) -> Option<String> {
         return Some("imports begin at the folder of the schema".to_owned());
     }
     if message.ends_with("but found `edition`") {
-        return Some("editions are not read; write syntax = \"proto3\", or make a descriptor set".to_owned());
+        return Some("editions are not read; write syntax = \"proto3\"".to_owned());
     }
     let unknown = message.strip_prefix("name `")?.strip_suffix("` is not defined")?;
     match closest(unknown, SCALARS) {

@@ -208,7 +208,7 @@ fn mistakes_have_their_place_in_the_file_that_holds_them() {
             "edition = \"2023\"; message A {}".to_owned(),
             expect![[r#"
             a.proto:1:1: expected `enum`, `extend`, `import`, `message`, `option`, `service`, `package` or `;`, but found `edition`
-              hint: editions are not read; write syntax = "proto3", or make a descriptor set
+              hint: editions are not read; write syntax = "proto3"
         "#]],
         ),
         (
@@ -285,4 +285,20 @@ fn a_registered_file_that_cannot_be_read_says_why() {
         the schema has no message
         (registered).proto:1:1: expected `enum`, `extend`, `import`, `message`, `option`, `service`, `package` or `;`, but found `AAAA`
     "#]].assert_eq(&out);
+}
+
+#[test]
+fn descriptors_of_editions_are_refused() {
+    let texts = HashMap::from([("a.proto".to_owned(), "message A {}".to_owned())]);
+    let mut file = Compiled::in_memory("a.proto", texts).unwrap().descriptor();
+    // Field 12, as `protoc` writes it for an edition.
+    file.extend_from_slice(b"\x62\x08editions");
+    let answer =
+        Answer { kind: SchemaKind::Protobuf, text: BASE64_STANDARD.encode(&file), references: Vec::new() };
+    let why = registered(&answer).unwrap_err();
+    assert_eq!(why, "(registered).proto is of `editions`, and only proto2 and proto3 are read");
+
+    let set = [&[0x0A, file.len() as u8][..], &file].concat();
+    let why = Compiled::decode(&set).unwrap_err().message;
+    assert_eq!(why, "a.proto is of `editions`, and only proto2 and proto3 are read");
 }
