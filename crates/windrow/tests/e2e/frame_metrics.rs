@@ -174,6 +174,17 @@ async fn a_late_frame_and_one_of_the_far_future_are_dropped_and_nothing_else() {
     assert_eq!(patient.read("minutes").await, [minute(60, 1, 1)]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_s_time_may_have_the_name_that_was_documented() {
+    let example = Example::new("frames-named", None).await;
+    let mut lines: Vec<String> =
+        frames(FIRST..FIRST + 2).iter().map(|frame| frame.replace("\"ts\"", "\"timestamp\"")).collect();
+    lines.push(frame(FIRST + 2, 0));
+    let said = example.feed(&lines, &[("TIME_FIELD", "timestamp")]);
+    assert_eq!(example.read("seconds").await, [FIRST, FIRST + 1].map(|ts| second(ts, USERS, USERS)));
+    assert!(said.contains(", 0 late, 1 bad\n"), "{said}");
+}
+
 /// What the original stopped at, or took.
 const NO_FRAMES: [&str; 8] = [
     "not JSON",
