@@ -62,11 +62,11 @@ fn forgotten_kind(log: &Reader<'_>) {
     }
 }
 
-/// A list or comma-separated text, `kafka://` tolerated, the port 9092 when none is given.
+/// A list or a text with commas (or semicolons) between, `kafka://` tolerated, the port 9092 when none is given.
 fn servers(log: &Reader<'_>) -> Option<Vec<String>> {
     let mut servers = Vec::new();
     for (text, offset) in log.texts("bootstrap_servers")? {
-        for server in text.split(',').map(str::trim).filter(|s| !s.is_empty()) {
+        for server in kafka::addresses(&text) {
             match kafka::address(server) {
                 Ok(address) => servers.push(address),
                 Err(rule) => log.source.wrong(offset, format!("`bootstrap_servers`: {rule}"), None),

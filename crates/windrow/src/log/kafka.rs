@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaConfRes};
 
-pub(crate) use self::address::address;
+pub(crate) use self::address::{address, addresses};
 use self::{
     access::Access,
     cluster::Cluster,

@@ -1,11 +1,16 @@
 //! Address: how brokers are named by people.
 //!
-//! **In** `host`, `host:port`, `[v6]:port`, each perhaps behind `kafka://`. **Out** `host:port`. **Invariant:** what is not one is refused, never
+//! **In** `host`, `host:port`, `[v6]:port`, each perhaps behind `kafka://`; several in one text. **Out** `host:port`. **Invariant:** what is not one is refused, never
 //! guessed at: a scheme that names a protocol (`ssl://`, `kafka+ssl://`) too, since `security.protocol` chooses it, and one choice in two
 //! places would differ one day. **Not here:** resolving.
 
 /// Kafka's own.
 const PORT: u16 = 9092;
+
+/// Separates addresses: by commas, as Kafka's clients have them, or by semicolons, as Faust has its URLs.
+pub(crate) fn addresses(list: &str) -> impl Iterator<Item = &str> {
+    list.split([',', ';']).map(str::trim).filter(|text| !text.is_empty())
+}
 
 /// Reads one address, or says what an address is.
 pub(crate) fn address(text: &str) -> Result<String, &'static str> {
@@ -34,6 +39,18 @@ pub(crate) fn address(text: &str) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_stand_in_one_text() {
+        for (list, wanted) in [
+            ("a:1", vec!["a:1"]),
+            ("a:1, kafka://b,", vec!["a:1", "kafka://b"]),
+            ("kafka://a:1;kafka://b:1;c", vec!["kafka://a:1", "kafka://b:1", "c"]),
+            (" ; ,", vec![]),
+        ] {
+            assert_eq!(addresses(list).collect::<Vec<_>>(), wanted, "{list}");
+        }
+    }
 
     #[test]
     fn addresses_are_read_as_people_write_them() {

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     access::Access,
-    address, trouble,
+    address, addresses, trouble,
     wire::{Call, Connection},
 };
 use crate::log::{LogError, Result};
@@ -52,8 +52,9 @@ struct Known {
 impl Cluster {
     /// Names a cluster by addresses that may lead to it; `kafka://` in front is tolerated.
     pub(super) fn new(bootstrap: &[String], access: Access) -> Result<Self> {
-        let split = bootstrap.iter().flat_map(|list| list.split(',')).filter(|text| !text.trim().is_empty());
-        let bootstrap: Vec<String> = split
+        let bootstrap: Vec<String> = bootstrap
+            .iter()
+            .flat_map(|list| addresses(list))
             .map(|text| address(text).map_err(|rule| LogError::Fatal(format!("bootstrap_servers: {rule}"))))
             .collect::<Result<_>>()?;
         if bootstrap.is_empty() {
